@@ -1,0 +1,41 @@
+# `make help` lists what there is. Everything sets itself up first.
+
+PYTHON ?= python3
+UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
+
+.PHONY: help setup setup-dev serve stop test lint format bench lock
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Virtual environment with locked packages
+	@$(PYTHON) scripts/bootstrap.py
+
+setup-dev: ## The same, with what tests and checks need
+	@$(PYTHON) scripts/bootstrap.py --dev
+
+serve: setup ## Start the graph and try it on a photo (OFFLINE=1, CONFIG=file, PORT=n)
+	@.venv/bin/cl-serve up $(UP_FLAGS)
+
+stop: ## End all that `make serve` started
+	@if [ -x .venv/bin/cl-serve ]; then .venv/bin/cl-serve down; else echo "Nothing is running."; fi
+
+test: setup-dev ## Every test, with coverage
+	@.venv/bin/pytest --cov --cov-report=term:skip-covered
+
+lint: setup-dev ## Format, lint, types, layers, wheels
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/basedpyright
+	.venv/bin/lint-imports
+	.venv/bin/python scripts/check_aarch64.py
+
+format: setup-dev ## Write the format and the safe fixes
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+bench: setup-dev ## Benchmarks: ratios to bare processes and to a plain service
+	@.venv/bin/python -m benchmarks
+
+lock: setup-dev ## Write the lock files anew from pyproject.toml
+	@scripts/lock

@@ -1,0 +1,1 @@
+"""Pure functions of face detection: views, decoding, suppression."""

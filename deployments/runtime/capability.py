@@ -1,0 +1,144 @@
+"""The contract that every capability fulfils, and how capabilities are found.
+
+A capability turns typed inputs into one typed result, in three steps, so that a host can batch
+the expensive middle step across requests without knowing what it computes::
+
+    prepare(inputs, params) -> Work(units, state)    per request: decode, crop, scale
+    infer(units)            -> parts                 batched across requests
+    finish(work, parts)     -> result                per request: interpret, assemble
+
+A photo with five faces is one request and five units, so batches fill by faces. A capability
+without a model does its work in ``prepare`` and returns no units. All three run in worker
+threads and must not touch shared state.
+
+Capabilities are found through the entry point group ``cl_ml_serve.capabilities``; the entry
+point's name is the capability's name everywhere.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from deployments.runtime.errors import ConfigError
+from deployments.runtime.models import ModelStore
+
+ENTRY_POINT_GROUP = "cl_ml_serve.capabilities"
+
+
+class Params(BaseModel):
+    """Base of every capability's request parameters: immutable, unknown names refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+ParamsT = TypeVar("ParamsT", bound=Params)
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One request between ``prepare`` and ``finish``.
+
+    ``units`` are what ``infer`` takes, each independent of the others; ``state`` is whatever
+    ``finish`` needs besides the parts.
+    """
+
+    units: Sequence[Any]
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What the YAML says about one node, as far as the capability itself is concerned.
+
+    ``provider`` is one of ``onnx_session.PROVIDERS``; ``num_threads`` is the number of threads
+    that one inference uses.
+    """
+
+    store: ModelStore
+    model: str | None = None
+    provider: str = "auto"
+    num_threads: int = 1
+
+
+class Capability(ABC, Generic[ParamsT, ResultT]):
+    """One node's computation. Subclasses set the class variables and implement the three steps."""
+
+    name: ClassVar[str]
+    """The one word for it: folder, node, deployment, route segment, metric label."""
+    summary: ClassVar[str]
+    """One sentence for people: OpenAPI and ``/v1/capabilities`` show it."""
+    inputs: ClassVar[tuple[type, ...]]
+    """The types that ``prepare`` takes, in order; edges of the graph are checked against them."""
+    params: ClassVar[type[Params]]
+    result: ClassVar[type]
+    default_model: ClassVar[str | None] = None
+    """The catalogue entry used when the YAML names none; None for a capability without a model."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Keep the settings; nothing is loaded before ``load``."""
+        self.settings = settings
+
+    @property
+    def model_name(self) -> str | None:
+        """The catalogue entry in use, or None when the capability has no model."""
+        return self.settings.model or self.default_model
+
+    def load(self) -> None:  # noqa: B027 - most media tools have nothing to load
+        """Load models and warm up. Raises a ``ModelError`` when a model can't be used."""
+
+    @abstractmethod
+    def prepare(self, inputs: tuple[Any, ...], params: ParamsT) -> Work:
+        """Do what one request needs before inference. Raises ``InputError`` on unusable input."""
+
+    def infer(self, units: Sequence[Any]) -> Sequence[Any]:
+        """Run the model on units of any mix of requests; one part per unit, in order."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def finish(self, work: Work, parts: Sequence[Any]) -> ResultT:
+        """Make the result of one request from its parts, given in the order of its units."""
+
+    @abstractmethod
+    def sample(self) -> tuple[Any, ...]:
+        """Return small inputs of the right types, for a self-test."""
+
+    def run_batch(self, batch: Sequence[tuple[tuple[Any, ...], ParamsT]]) -> list[ResultT]:
+        """Run whole requests in one inference: ``batch`` is pairs of inputs and parameters."""
+        works = [self.prepare(inputs, params) for inputs, params in batch]
+        units = [unit for work in works for unit in work.units]
+        parts = list(self.infer(units)) if units else []
+        results: list[ResultT] = []
+        start = 0
+        for work in works:
+            end = start + len(work.units)
+            results.append(self.finish(work, parts[start:end]))
+            start = end
+        return results
+
+
+def installed_capabilities() -> dict[str, type[Capability[Any, Any]]]:
+    """All capabilities that installed packages offer, by name.
+
+    Raises:
+        ConfigError: two packages offer the same name, or one offers something else.
+
+    """
+    found: dict[str, type[Capability[Any, Any]]] = {}
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        loaded = entry.load()
+        if not (isinstance(loaded, type) and issubclass(loaded, Capability)):
+            message = f"entry point {entry.name!r} in {ENTRY_POINT_GROUP!r}: expected a Capability class, got {loaded!r}"
+            raise ConfigError(message)
+        if entry.name in found or loaded.name != entry.name:
+            message = (
+                f"entry point {entry.name!r} in {ENTRY_POINT_GROUP!r}: the name must be the "
+                f"capability's own ({loaded.name!r}) and offered once"
+            )
+            raise ConfigError(message)
+        found[entry.name] = loaded
+    return dict(sorted(found.items()))

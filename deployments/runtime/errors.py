@@ -1,0 +1,124 @@
+"""The error tree of the whole service.
+
+Every failure that a person can meet is one of these, so that one table can map it to HTTP and
+to a job's failure. The tree::
+
+    ClServeError
+    ├── InputError                    what was sent can't be used; sending it again won't help
+    │   ├── EmptyInputError
+    │   ├── UnsupportedMediaError     not a format that the capability reads
+    │   ├── CorruptMediaError         right format, broken or truncated content
+    │   ├── TooLargeError             more bytes or pixels than the configured limit
+    │   ├── InvalidParameterError
+    │   └── UnknownOutputError
+    ├── ConfigError                   the YAML is wrong: key, value and what was expected
+    ├── ModelError
+    │   ├── UnknownModelError         not in the catalogue
+    │   ├── ModelNotInstalledError    in the catalogue, not on this machine
+    │   ├── ModelIntegrityError       the bytes are not the ones that the catalogue names
+    │   ├── ModelLicenceError         the licence asks for a decision that was not given
+    │   ├── ModelDownloadError        every source failed
+    │   ├── ModelConversionError      a conversion step failed or gave another result
+    │   └── OfflineError              the network is needed and switched off
+    ├── NodeError                     the graph can't answer just now; trying again can help
+    │   ├── OverloadedError
+    │   ├── DeadlineExceededError
+    │   ├── NodeUnavailableError
+    │   └── DependencyFailedError     a node that this one needs has failed
+    └── StackError                    the Ray stack could not be started, reached or stopped
+
+Each takes its message as the one positional argument, which is what survives pickling through
+a Serve handle.
+"""
+
+
+class ClServeError(Exception):
+    """Base of all errors raised on purpose. ``str(error)`` is fit to be shown to a person."""
+
+
+class InputError(ClServeError):
+    """What was sent can't be used; sending the same again will fail again."""
+
+
+class EmptyInputError(InputError):
+    """No bytes were sent."""
+
+
+class UnsupportedMediaError(InputError):
+    """The content is not of a format that the capability reads."""
+
+
+class CorruptMediaError(InputError):
+    """The format is right and the content is broken, truncated for example."""
+
+
+class TooLargeError(InputError):
+    """More bytes or pixels than the configured limit."""
+
+
+class InvalidParameterError(InputError):
+    """A request parameter is unknown or outside its range."""
+
+
+class UnknownOutputError(InputError):
+    """A requested output is not a node of the graph."""
+
+
+class ConfigError(ClServeError):
+    """A configuration value is wrong; the message names key, value and what was expected."""
+
+
+class ModelError(ClServeError):
+    """Something about a model, its files or its licence."""
+
+
+class UnknownModelError(ModelError):
+    """The name is not in the model catalogue."""
+
+
+class ModelNotInstalledError(ModelError):
+    """The model is in the catalogue and not on this machine; names the installing command."""
+
+
+class ModelIntegrityError(ModelError):
+    """A file's sha256 is not the one that the catalogue names."""
+
+
+class ModelLicenceError(ModelError):
+    """The model's licence needs the user's consent, which was not given."""
+
+
+class ModelDownloadError(ModelError):
+    """Every source of a model failed; names each source and its reason."""
+
+
+class ModelConversionError(ModelError):
+    """A conversion step failed, or its output is not the recorded one."""
+
+
+class OfflineError(ModelError):
+    """The network would be needed and the offline switch is on."""
+
+
+class NodeError(ClServeError):
+    """The graph can't answer just now; the same request may succeed later."""
+
+
+class OverloadedError(NodeError):
+    """Too many requests are waiting already."""
+
+
+class DeadlineExceededError(NodeError):
+    """The request took longer than its time limit."""
+
+
+class NodeUnavailableError(NodeError):
+    """No replica of a node could answer."""
+
+
+class DependencyFailedError(NodeError):
+    """A node that this one needs has failed."""
+
+
+class StackError(ClServeError):
+    """The Ray stack could not be started, reached or stopped."""

@@ -1,0 +1,215 @@
+"""The model store: what is on this machine, verified before every use."""
+
+import enum
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from deployments.runtime.errors import ModelError, ModelIntegrityError, ModelNotInstalledError
+from deployments.runtime.models import _bundle
+from deployments.runtime.models._catalogue import Catalogue
+from deployments.runtime.models._entry import ModelEntry
+from deployments.runtime.models._files import quarantine, sha256_of
+from deployments.runtime.models._layout import CacheLayout
+from deployments.runtime.models._progress import ProgressCallback, ignore_progress
+
+
+class ModelStatus(enum.StrEnum):
+    """Whether a model can be used on this machine."""
+
+    INSTALLED = "installed"
+    NOT_INSTALLED = "not installed"
+    CORRUPT = "corrupt"
+
+
+def default_cache_folder() -> Path:
+    """Return ``cl-ml-serve/models`` in the user's cache folder, as the XDG standard places it."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    # The standard has relative paths ignored.
+    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache"
+    return base / "cl-ml-serve" / "models"
+
+
+class ModelStore:
+    """Hands out verified files of a catalogue from a cache folder.
+
+    Any number of processes may use one cache folder at once. A store pickles.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        cache: Path | None = None,
+        *,
+        offline: bool = False,
+        backoff_s: float = 0.5,
+    ) -> None:
+        """Keep the settings; nothing is read or made before a method is called.
+
+        Args:
+            catalogue: What there is.
+            cache: The cache folder, ``default_cache_folder()`` when None.
+            offline: Never touch the network; what would need it raises ``OfflineError``.
+            backoff_s: First wait between two attempts of a download; it doubles.
+
+        """
+        self.catalogue = catalogue
+        self.cache = cache or default_cache_folder()
+        self.offline = offline
+        self._backoff_s = backoff_s
+        self._layout = CacheLayout(self.cache)
+        self._verified: set[tuple[Path, int, int]] = set()
+
+    def path(self, name: str) -> Path:
+        """Return the local path of a model's usable file, verified; never touches the network.
+
+        A file is hashed once per process, and again whenever its time or size has changed.
+
+        Raises:
+            UnknownModelError: the catalogue has no such model.
+            ModelNotInstalledError: it is not on this machine; names the installing command.
+            ModelIntegrityError: its sha256 is wrong; it has been moved to the quarantine.
+
+        """
+        entry = self.catalogue[name]
+        path = self._layout.usable(entry)
+        try:
+            stat = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ModelNotInstalledError(
+                f"model {name!r} is not installed on this machine; install it with: "
+                f"{_pull_command(entry)}"
+            ) from None
+        key = (path, stat.st_mtime_ns, stat.st_size)
+        if key not in self._verified:
+            self._verify(entry, path)
+            self._verified.add(key)
+        return path
+
+    def status(self, name: str) -> ModelStatus:
+        """Hash a model's file and tell its state; changes nothing.
+
+        Raises:
+            UnknownModelError: the catalogue has no such model.
+
+        """
+        entry = self.catalogue[name]
+        path = self._layout.usable(entry)
+        if not path.is_file():
+            return ModelStatus.NOT_INSTALLED
+        good = sha256_of(path) == entry.usable_sha256
+        return ModelStatus.INSTALLED if good else ModelStatus.CORRUPT
+
+    def verify(self) -> dict[str, ModelStatus]:
+        """Hash every file of the catalogue and tell the state of each model, in its order."""
+        return {entry.name: self.status(entry.name) for entry in self.catalogue}
+
+    def pull(
+        self,
+        name: str,
+        *,
+        accept_licence: bool = False,
+        progress: ProgressCallback = ignore_progress,
+    ) -> Path:
+        """Fetch, verify and convert a model unless it is here already; return its usable file.
+
+        Sources are tried in the catalogue's order and the first with the right hash wins. A file
+        with a wrong hash in the cache is moved to the quarantine and fetched again. Processes that
+        pull the same model wait for the first of them.
+
+        Raises:
+            UnknownModelError: the catalogue has no such model.
+            ModelLicenceError: the licence permits no commercial use and ``accept_licence`` is not
+                set.
+            OfflineError: the network is needed and the store is offline.
+            ModelDownloadError: no source gave the file (each is listed with its reason), or the
+                disk is full.
+            ModelConversionError: a conversion step failed or gave another result.
+
+        """
+        result = self.pull_many([name], accept_licence=accept_licence, progress=progress)[name]
+        if isinstance(result, ModelError):
+            raise result
+        return result
+
+    def pull_many(
+        self,
+        names: Iterable[str],
+        *,
+        accept_licence: bool = False,
+        progress: ProgressCallback = ignore_progress,
+    ) -> dict[str, Path | ModelError]:
+        """Pull several models in one run; an archive that they share is fetched once.
+
+        Returns:
+            For each name its usable file, or the error that ``pull`` would have raised; one that
+            fails does not keep the others from being pulled.
+
+        Raises:
+            UnknownModelError: the catalogue has no model of one of the names; nothing is pulled.
+            ModelDownloadError: the cache folder can't be written.
+
+        """
+        from deployments.runtime.models._pull import PullRun  # noqa: PLC0415 - see the package's docstring
+
+        entries = [self.catalogue[name] for name in dict.fromkeys(names)]
+        results: dict[str, Path | ModelError] = {}
+        run = PullRun(
+            self._layout,
+            self.catalogue.path.parent,
+            progress,
+            offline=self.offline,
+            backoff_s=self._backoff_s,
+        )
+        with run:
+            for entry in entries:
+                try:
+                    results[entry.name] = run.pull(entry, accept_licence=accept_licence)
+                except ModelError as error:
+                    results[entry.name] = error
+        return results
+
+    def export(self, names: Iterable[str], file: Path) -> None:
+        """Write the usable files of models into one tar file, for a machine without a network.
+
+        Raises:
+            UnknownModelError: the catalogue has no model of one of the names.
+            ModelNotInstalledError: one is not on this machine.
+            ModelIntegrityError: the file of one is corrupt.
+            ModelDownloadError: the tar file can't be written.
+
+        """
+        chosen = dict.fromkeys(names)
+        _bundle.write(file, [(self.catalogue[name], self.path(name)) for name in chosen])
+
+    def import_(self, file: Path, *, accept_licence: bool = False) -> tuple[str, ...]:
+        """Install the models of a tar file that ``export`` wrote; return their names.
+
+        Every file is checked against the catalogue's sha256, whatever the tar file claims.
+
+        Raises:
+            UnknownModelError: a model of the tar file is not in the catalogue.
+            ModelLicenceError: the licence of one permits no commercial use and ``accept_licence``
+                is not set; nothing is installed.
+            ModelIntegrityError: the tar file is damaged, or its content is not what the catalogue
+                names; the models before the wrong one are installed.
+            ModelDownloadError: the disk is full or the cache can't be written.
+
+        """
+        return _bundle.read(file, self.catalogue, self._layout, accept_licence=accept_licence)
+
+    def _verify(self, entry: ModelEntry, path: Path) -> None:
+        found = sha256_of(path)
+        if found == entry.usable_sha256:
+            return
+        moved = quarantine(path, self.cache)
+        where = f"it was moved to {moved}" if moved else f"it could not be moved from {path}"
+        raise ModelIntegrityError(
+            f"the file of model {entry.name!r} is corrupt (its sha256 is {found}, expected "
+            f"{entry.usable_sha256}); {where}; fetch it again with: {_pull_command(entry)}"
+        )
+
+
+def _pull_command(entry: ModelEntry) -> str:
+    consent = "" if entry.licence.commercial_use else " --accept-licence"
+    return f"cl-serve models pull {entry.name}{consent}"

@@ -1,0 +1,295 @@
+"""A still image, decoded on demand at the scale that its consumers need.
+
+A 12-megapixel JPEG decoded at a quarter of its scale costs a fraction of a full decode, and a
+face detector that looks at 128 pixels needs no more. So the header is read at once, which gives
+the size and refuses unusable input early, and pixels are decoded when somebody asks for them.
+
+The opener is chosen by content, from a fixed list of Pillow's readers. ``Image.open`` is not
+used, for two reasons: it would reach readers that run other programs (EPS calls Ghostscript),
+and its own pixel limit is a process-wide variable, where ours is an argument.
+
+Colour profiles are ignored: models were trained on pictures whose profiles were ignored, and a
+wide-gamut picture read as sRGB looks a little pale, no more. Of an animation or a document of
+several pages, the first one counts.
+"""
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from deployments.runtime.errors import (
+    CorruptMediaError,
+    EmptyInputError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
+from deployments.runtime.media_type import detect
+from deployments.runtime.types import Media
+
+DEFAULT_MAX_PIXELS = 100_000_000
+"""100 megapixels: more than common cameras give, and 300 MB as RGB."""
+
+_WHITE = (255, 255, 255, 255)
+_ORIENTATION_TAG = 0x0112  # EXIF 2.32, table 4
+_HIGHEST_16_BIT = 65_535
+_PILLOW_MODULES = r"PIL\."
+# As ``warnings.filters`` holds them. UserWarning is about metadata; the other one is about a
+# number of pixels that max_pixels has allowed.
+_PILLOW_FILTERS: dict[type[Warning], tuple[object, ...]] = {
+    category: ("ignore", None, category, re.compile(_PILLOW_MODULES), 0)
+    for category in (UserWarning, Image.DecompressionBombWarning)
+}
+
+# EXIF orientation, as a camera writes it, to what puts the picture upright; 1 is upright already.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+def _open_heif(file: io.BytesIO) -> ImageFile:
+    # Imported when the first HEIC comes: it loads libheif with its codecs.
+    from pillow_heif import HeifImageFile  # noqa: PLC0415
+
+    return HeifImageFile(file)
+
+
+_OPENERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+    "image/jpeg": JpegImageFile,
+    "image/png": PngImageFile,
+    "image/webp": WebPImageFile,
+    "image/gif": GifImageFile,
+    "image/bmp": BmpImageFile,
+    "image/tiff": TiffImageFile,
+    "image/heic": _open_heif,
+    "image/heif": _open_heif,
+    "image/avif": AvifImageFile,
+}
+
+ACCEPTED_MIME_TYPES = frozenset(_OPENERS)
+"""The media types that a ``Picture`` can be made of."""
+
+_ACCEPTED_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF"
+
+
+class Picture:
+    """One still image. Safe to share between threads; decoding releases the GIL.
+
+    Attributes:
+        format: the name of the file format in capitals, for example ``"JPEG"``.
+
+    """
+
+    format: str
+
+    def __init__(self, media: Media, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        """Read the header; no pixels yet.
+
+        Args:
+            media: the encoded picture. Its name serves error messages only.
+            max_pixels: the most pixels (width times height) that the header may declare.
+
+        Raises:
+            EmptyInputError: there are no bytes.
+            UnsupportedMediaError: the content is not in one of the accepted formats.
+            CorruptMediaError: the header is broken or cut off.
+            TooLargeError: the header declares more than ``max_pixels``.
+
+        """
+        self._name = repr(media.filename) if media.filename else "the picture"
+        self._data = media.data
+        self._lock = threading.Lock()
+        self._decoded: Image.Image | None = None
+        if not media.data:
+            raise EmptyInputError(f"{self._name} is empty: 0 bytes")
+        mime = detect(media.data).mime
+        opener = _OPENERS.get(mime)
+        if opener is None:
+            raise UnsupportedMediaError(
+                f"{self._name} looks like {mime}; accepted are {_ACCEPTED_WORDS}",
+            )
+        self._opener = opener
+
+        with self._open() as header:
+            width, height = header.size
+            if width * height > max_pixels:
+                raise TooLargeError(
+                    f"{self._name} has {width}x{height} = {width * height} pixels; "
+                    f"the limit is {max_pixels}",
+                )
+            self._orientation = _orientation(header)
+            # Pillow leaves it empty for none of our openers; the type allows it.
+            self.format = header.format or mime
+        self._size = (height, width) if self._orientation in _SIDEWAYS else (width, height)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels, as a person sees the picture: EXIF orientation applied."""
+        return self._size
+
+    def rgb(self, long_side_px: int | None = None) -> Image.Image:
+        """Return the whole picture in RGB, upright as a person sees it.
+
+        Transparent parts are shown on white; 16-bit samples are scaled to 8 bits.
+
+        The image is kept, and shared by all callers: do not modify it. A later call gets the
+        same one when it is large enough, and otherwise a larger one takes its place.
+
+        Args:
+            long_side_px: the least number of pixels that the long side must have, as far as
+                the original has them. The result may be larger, up to the original's size:
+                JPEG is decoded at 1/2, 1/4 or 1/8 where that is enough, and the other formats
+                only in full. None for the original's size.
+
+        Returns:
+            A loaded image of mode RGB, with the proportions of ``size``.
+
+        Raises:
+            CorruptMediaError: the content is broken or cut off.
+            UnsupportedMediaError: the pixels are of a kind that has no RGB reading.
+            ValueError: ``long_side_px`` is below 1.
+
+        """
+        if long_side_px is not None and long_side_px < 1:
+            raise ValueError(f"long_side_px: expected at least 1, got {long_side_px}")
+        original_px = max(self._size)
+        needed_px = original_px if long_side_px is None else min(long_side_px, original_px)
+        with self._lock:
+            if self._decoded is None or max(self._decoded.size) < needed_px:
+                self._decoded = None  # frees the smaller one before the larger one is made
+                self._decoded = self._decode(needed_px)
+            return self._decoded
+
+    def _open(self) -> ImageFile:
+        _ignore_pillow_warnings()
+        try:
+            return self._opener(io.BytesIO(self._data))
+        except MemoryError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise TooLargeError(f"{self._name} is too large: {_words(error)}") from error
+        except Exception as error:  # readers raise anything on broken bytes, not only OSError
+            raise CorruptMediaError(f"{self._name} has a broken header: {_words(error)}") from error
+
+    def _decode(self, needed_px: int) -> Image.Image:
+        with self._open() as stored:
+            if isinstance(stored, JpegImageFile):
+                width, height = stored.size
+                long_px = max(width, height)
+                stored.draft(
+                    stored.mode,
+                    (max(1, width * needed_px // long_px), max(1, height * needed_px // long_px)),
+                )
+            try:
+                stored.load()
+            except MemoryError:
+                raise
+            except Exception as error:  # as in _open
+                raise CorruptMediaError(
+                    f"{self._name} is broken or cut off: {_words(error)}",
+                ) from error
+            try:
+                upright = _to_rgb(stored)
+            except ValueError as error:
+                raise UnsupportedMediaError(
+                    f"{self._name} has pixels of mode {stored.mode}, which can't be read as RGB",
+                ) from error
+        if self._orientation in _UPRIGHT:
+            upright = upright.transpose(_UPRIGHT[self._orientation])
+        return upright
+
+
+def _words(error: Exception) -> str:
+    """Say what a reader complains about, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _ignore_pillow_warnings() -> None:
+    """Keep Pillow from warning about damage and size, which tells an operator nothing.
+
+    A filter for the process, since ``warnings.catch_warnings`` must not be used by threads.
+    Looked up each time, because others may have reset the filters since.
+    """
+    for category, entry in _PILLOW_FILTERS.items():
+        if entry not in warnings.filters:
+            warnings.filterwarnings("ignore", category=category, module=_PILLOW_MODULES)
+
+
+def _orientation(header: ImageFile) -> int:
+    """EXIF orientation that is still to be applied, 1 to 8; 1 for none or a broken one."""
+    if isinstance(header, TiffImageFile):
+        return 1  # Pillow applies it itself, to the size and to the pixels
+    try:
+        # Not header.getexif(): for PNG that would decode all pixels in search of a late chunk.
+        value = Image.Image.getexif(header).get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - broken EXIF raises anything, and must not cost the picture
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode that a reader gives to RGB; always a new image.
+
+    Raises:
+        ValueError: the mode has no conversion.
+
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_uint8(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, _WHITE)
+        white.alpha_composite(with_alpha)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_uint8(samples: np.ndarray) -> np.ndarray:
+    """Scale grey samples to 8 bits.
+
+    16-bit samples go by 1/257, so that 65,535 becomes 255. Wider integers are read as 16 bits
+    when all of them fit, which is how 16-bit files often arrive. Floats are 0 to 1 by
+    convention; where some are outside, the lowest becomes black and the highest white.
+
+    Args:
+        samples: (height, width), any integer or float type.
+
+    Returns:
+        (height, width), uint8.
+
+    """
+    if samples.dtype.kind == "f":
+        finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(finite.min()), float(finite.max())
+        if low < 0 or high > 1:
+            finite = (finite - low) / (high - low or 1.0)
+        return np.rint(finite * 255).astype(np.uint8)
+    highest = _HIGHEST_16_BIT
+    if samples.dtype.itemsize > np.dtype(np.uint16).itemsize:
+        samples = np.clip(samples, 0, None)
+        if samples.max() > highest:
+            return (samples.astype(np.uint32) >> 23).astype(np.uint8)  # 31 bits to 8
+    # A table costs one byte a pixel; arithmetic in 32 bits would cost four more.
+    table = ((np.arange(highest + 1, dtype=np.uint32) * 255 + highest // 2) // highest).astype(
+        np.uint8,
+    )
+    return table[samples]

@@ -1,0 +1,92 @@
+"""Batching across requests that fills the next batch while the current one runs.
+
+Ray Serve's own ``serve.batch`` forms a batch before it waits for a free slot, so that a busy
+model still gets batches of what arrived within the wait time. Here a batch is formed when a
+slot is free, from everything that waits by then: an idle node answers at once, a busy one gets
+full batches, and the wait time can stay at zero. See ``docs/decisions/0002-batching.md``.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+Infer = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+
+
+class Batcher:
+    """Collects units from many requests and runs them in batches, on one event loop.
+
+    The three limits are plain attributes and may be changed while batches run.
+    """
+
+    def __init__(
+        self,
+        infer: Infer,
+        *,
+        max_batch_size: int = 16,
+        batch_wait_timeout_s: float = 0.0,
+        max_concurrent_batches: int = 1,
+    ) -> None:
+        """Keep the limits; nothing runs before the first ``submit``."""
+        self._infer = infer
+        self.max_batch_size = max_batch_size
+        self.batch_wait_timeout_s = batch_wait_timeout_s
+        self.max_concurrent_batches = max_concurrent_batches
+        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def submit(self, units: Sequence[Any]) -> list[Any]:
+        """Return one part per unit, in order. Raises what ``infer`` raised for their batch.
+
+        A cancelled caller's units that have not started are dropped from the queue.
+        """
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in units]
+        self._waiting.extend(zip(units, futures, strict=True))
+        self._schedule(loop)
+        return list(await asyncio.gather(*futures))
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start batches while a slot is free, or a timer when a batch may still fill."""
+        while self._waiting and len(self._running) < self.max_concurrent_batches:
+            may_fill = len(self._waiting) < self.max_batch_size and not self._running
+            if may_fill and self.batch_wait_timeout_s > 0:
+                if self._timer is None:
+                    self._timer = loop.call_later(self.batch_wait_timeout_s, self._start)
+                return
+            self._start()
+
+    def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch: list[tuple[Any, asyncio.Future[Any]]] = []
+        while self._waiting and len(batch) < self.max_batch_size:
+            unit, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((unit, future))
+        if batch:
+            task = asyncio.get_running_loop().create_task(self._run(batch))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._schedule(task.get_loop())
+
+    async def _run(self, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+        try:
+            parts = await self._infer([unit for unit, _ in batch])
+            if len(parts) != len(batch):
+                message = f"infer returned {len(parts)} parts for {len(batch)} units"
+                raise RuntimeError(message)  # noqa: TRY301 - it fails the batch like any other
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), part in zip(batch, parts, strict=True):
+            if not future.done():
+                future.set_result(part)

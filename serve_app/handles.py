@@ -1,0 +1,172 @@
+"""The typed Python API over Serve handles: the same graph as over HTTP, without HTTP.
+
+    >>> from serve_app.handles import connect
+    >>> from deployments.face_embedding import FaceEmbedding
+    >>> client = connect()                                     # doctest: +SKIP
+    >>> faces = client.run(FaceEmbedding, Path("photo.jpg"))   # doctest: +SKIP
+    >>> faces.faces[0].embedding.shape                         # doctest: +SKIP
+    (192,)
+
+Results are the capabilities' own dataclasses, embeddings are float32 arrays, and failures are
+the exceptions of ``deployments.runtime.errors``.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray import serve
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from deployments.runtime.capability import Capability, Params, installed_capabilities
+from deployments.runtime.errors import StackError, UnknownOutputError
+from deployments.runtime.types import Media
+from serve_app.pipeline import Analysis
+from serve_app.stack import Stack
+
+ResultT = TypeVar("ResultT")
+CapabilityType = type[Capability[Any, Any]]
+Source = bytes | Path | Media
+"""A photo or video: its encoded bytes, or the path of its file."""
+
+
+class Results(Mapping[str, Any]):
+    """Results of one upload by node name; reading one that failed raises its error."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        """Wrap what the pipeline returned."""
+        self._analysis = analysis
+        self.failures = analysis.failures
+        self.elapsed_ms = analysis.elapsed_ms
+
+    def of(self, capability: type[Capability[Any, ResultT]]) -> ResultT:
+        """Return the typed result of a capability. Raises the node's error if it failed."""
+        return self[capability.name]
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - the node's own result type
+        """Return the result of the node of that name. Raises the node's error if it failed."""
+        if name in self.failures:
+            raise self.failures[name]
+        return self._analysis.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the nodes that succeeded."""
+        return iter(self._analysis.results)
+
+    def __len__(self) -> int:
+        """Return the number of nodes that succeeded."""
+        return len(self._analysis.results)
+
+
+class Client:
+    """Calls the graph. Each call has a synchronous and an ``async`` form (``…_async``).
+
+    Parameters are the capabilities' own ``Params`` objects, in any order: each goes to the node
+    whose parameters it is, so ``FaceDetectionParams(effort="thorough")`` may go along with a
+    request for embeddings.
+    """
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        """Wrap the handle of the application's ingress."""
+        self._handle = handle
+
+    def run(
+        self,
+        capability: type[Capability[Any, ResultT]],
+        source: Source,
+        *params: Params,
+        timeout_s: float | None = None,
+    ) -> ResultT:
+        """Compute one result. Raises a ``ClServeError`` when it can't be computed."""
+        return self.analyze(source, [capability], *params, timeout_s=timeout_s).of(capability)
+
+    async def run_async(
+        self,
+        capability: type[Capability[Any, ResultT]],
+        source: Source,
+        *params: Params,
+        timeout_s: float | None = None,
+    ) -> ResultT:
+        """Compute one result. Raises a ``ClServeError`` when it can't be computed."""
+        results = await self.analyze_async(source, [capability], *params, timeout_s=timeout_s)
+        return results.of(capability)
+
+    def analyze(
+        self,
+        source: Source,
+        outputs: Sequence[CapabilityType | str],
+        *params: Params,
+        timeout_s: float | None = None,
+    ) -> Results:
+        """Compute several results of one upload; the work that they share is done once."""
+        response = self._send(source, outputs, params, timeout_s)
+        return Results(response.result())
+
+    async def analyze_async(
+        self,
+        source: Source,
+        outputs: Sequence[CapabilityType | str],
+        *params: Params,
+        timeout_s: float | None = None,
+    ) -> Results:
+        """Compute several results of one upload; the work that they share is done once."""
+        return Results(await self._send(source, outputs, params, timeout_s))
+
+    def _send(
+        self,
+        source: Source,
+        outputs: Sequence[CapabilityType | str],
+        params: Sequence[Params],
+        timeout_s: float | None,
+    ) -> DeploymentResponse[Analysis]:
+        names = [output if isinstance(output, str) else output.name for output in outputs]
+        if not names:
+            raise UnknownOutputError("name at least one output")
+        by_node = {_owner(item): item.model_dump(exclude_unset=True) for item in params}
+        call: Any = self._handle.analyze  # Serve's own types leave open whether it streams
+        return call.remote(_media(source), names, by_node, timeout_s)
+
+
+def connect(address: str | None = None, app_name: str = "cl-ml-serve") -> Client:
+    """Connect to a running graph, as a Ray driver of this process.
+
+    Args:
+        address: Ray's address, ``host:port``; by default that of ``cl-serve up`` on this machine.
+        app_name: the application's name in the YAML.
+
+    Raises:
+        StackError: nothing runs here, or the application is not there.
+
+    """
+    if not ray.is_initialized():
+        if address is None:
+            running = Stack().running()
+            if running is None:
+                raise StackError("no graph runs on this machine; start one with `cl-serve up`")
+            address = running.ray_address
+        ray.init(
+            address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING
+        )
+    try:
+        return Client(serve.get_app_handle(app_name))
+    except RayServeException as error:
+        raise StackError(f"the cluster has no application {app_name!r}: {error}") from error
+
+
+def _owner(params: Params) -> str:
+    """Name the node that takes these parameters: the capability whose class of them it is."""
+    for name, capability in installed_capabilities().items():
+        if isinstance(params, capability.params):
+            return name
+    raise UnknownOutputError(f"no capability takes {type(params).__name__}")
+
+
+def _media(source: Source) -> Media:
+    if isinstance(source, Media):
+        return source
+    if isinstance(source, Path):
+        return Media(source.read_bytes(), source.name)
+    return Media(source)

@@ -1,0 +1,1 @@
+"""HTTP: the ingress deployment, its routes, uploads, encodings and the error table."""

@@ -1,0 +1,110 @@
+"""The outermost layer of the HTTP app: request ids, limits, and one log line per failed request.
+
+Plain ASGI, since Starlette's ``BaseHTTPMiddleware`` costs more than the whole route.
+"""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.runtime.errors import ClServeError, OverloadedError, TooLargeError
+from serve_app.config import Limits
+from serve_app.http.problems import PROBLEM_JSON, problem_body
+
+logger = logging.getLogger("ray.serve")
+
+REQUEST_ID = "x-request-id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_COUNTED_PREFIX = "/v1/"
+"""Only these requests count against the limit, so that health stays visible under load."""
+
+RETRY_STATUS = 503
+
+
+class RequestGuard:
+    """Gives each request an id, bounds how many run and how much they send."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        """Wrap ``app``."""
+        self._app = app
+        self._limits = limits
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection of the ASGI server."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        start_s = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                response_headers = MutableHeaders(scope=message)
+                response_headers[REQUEST_ID] = request_id
+                if message["status"] >= 400:  # noqa: PLR2004 - an HTTP error
+                    elapsed_ms = (time.perf_counter() - start_s) * 1000
+                    logger.warning(
+                        "%s %s → %d in %.0f ms, request %s",
+                        scope["method"],
+                        scope["path"],
+                        message["status"],
+                        elapsed_ms,
+                        request_id,
+                    )
+                if message["status"] == RETRY_STATUS and "retry-after" not in response_headers:
+                    response_headers["retry-after"] = str(self._limits.retry_after_s)
+            await send(message)
+
+        counted = scope["path"].startswith(_COUNTED_PREFIX) and scope["method"] == "POST"
+        refusal = self._refusal(headers, counted=counted)
+        if refusal is not None:
+            await problem_response(refusal, request_id)(scope, receive, send_with_id)
+            return
+        self._running += counted
+        try:
+            await self._app(scope, self._bounded(receive), send_with_id)
+        finally:
+            self._running -= counted
+
+    def _refusal(self, headers: Headers, *, counted: bool) -> ClServeError | None:
+        declared = headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._limits.max_upload_bytes:
+            return self._too_large()
+        if counted and self._running >= self._limits.max_concurrent_requests:
+            return OverloadedError(
+                f"{self._running} requests are in work already, which is this server's limit; "
+                f"try again in {self._limits.retry_after_s} s",
+            )
+        return None
+
+    def _bounded(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limits.max_upload_bytes:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> TooLargeError:
+        limit_mib = self._limits.max_upload_bytes / 2**20
+        return TooLargeError(f"the request body is larger than the limit of {limit_mib:g} MiB")
+
+
+def problem_response(error: ClServeError, request_id: str) -> Response:
+    """Answer with a problem, whatever the request accepts: that is what RFC 9457 is for."""
+    body = problem_body(error, request_id)
+    return JSONResponse(body, body["status"], media_type=PROBLEM_JSON)

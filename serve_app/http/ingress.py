@@ -1,0 +1,141 @@
+"""The ingress deployment: HTTP and handle calls come in here and leave for the pipeline.
+
+It stays undecorated, so that the HTTP app is tested without a cluster; ``app.py`` wraps it.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from ray.serve.handle import DeploymentHandle
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from deployments.runtime.errors import ClServeError, InvalidParameterError
+from deployments.runtime.models import ModelStore
+from deployments.runtime.types import Media
+from serve_app.config import Limits
+from serve_app.graph import INGRESS, Graph
+from serve_app.host import Host, HostedNode
+from serve_app.http.about import AboutRoutes
+from serve_app.http.guard import REQUEST_ID, RequestGuard, problem_response
+from serve_app.http.problems import PROBLEM_JSON, http_problem_body
+from serve_app.http.routes import NodeRoutes
+from serve_app.pipeline import Analysis, Pipeline, RemoteHost
+
+logger = logging.getLogger("ray.serve")
+
+
+class Ingress:
+    """Holds the pipeline, and the nodes that the YAML hosts beside it."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        handles: Mapping[str, DeploymentHandle],
+        local_nodes: Sequence[HostedNode],
+        store: ModelStore,
+        limits: Limits,
+    ) -> None:
+        """Connect the graph to its hosts; ``handles`` has every deployment but this one."""
+        self._graph = graph
+        self._store = store
+        self._limits = limits
+        self._local = Host(local_nodes) if local_nodes else None
+        hosts: dict[str, Host | RemoteHost] = {
+            name: RemoteHost(name, handle) for name, handle in handles.items()
+        }
+        if self._local is not None:
+            hosts[INGRESS] = self._local
+        self._pipeline = Pipeline(graph, hosts)
+
+    def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Take new tuning of the nodes hosted here."""
+        if self._local is not None:
+            self._local.reconfigure(user_config)
+
+    async def analyze(
+        self,
+        media: Media,
+        outputs: Sequence[str],
+        params: Mapping[str, Mapping[str, Any]],
+        timeout_s: float | None = None,
+    ) -> Analysis:
+        """Answer a handle call; see ``Pipeline.analyze``."""
+        limit_s = self._limits.request_timeout_s
+        return await self._pipeline.analyze(
+            media, outputs, params, min(timeout_s or limit_s, limit_s)
+        )
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Build the HTTP app, once the constructor has run."""
+        return build_http_app(self._graph, self._pipeline, self._store, self._limits)
+
+
+def build_http_app(
+    graph: Graph,
+    pipeline: Pipeline,
+    store: ModelStore,
+    limits: Limits,
+) -> FastAPI:
+    """Build the HTTP app over a pipeline."""
+    app = FastAPI(
+        title="cl-ml-serve",
+        version=version("cl-ml-serve"),
+        summary="A self-hosted photo and video ML service: one typed graph on Ray Serve.",
+        exception_handlers={
+            ClServeError: _on_error,
+            RequestValidationError: _on_validation_error,
+            HTTPException: _on_http_error,
+            Exception: _on_unexpected,
+        },
+    )
+    app.include_router(AboutRoutes(graph, pipeline, store).router, tags=["about"])
+    app.include_router(NodeRoutes(graph, pipeline, limits).router, tags=["capabilities"])
+    app.add_middleware(RequestGuard, limits=limits)
+    return app
+
+
+def _request_id(request: Request) -> str:
+    return getattr(request.state, "request_id", "")
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClServeError)  # noqa: S101 - Starlette's handler type is wider
+    return problem_response(error, _request_id(request))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    lines: list[str] = []
+    for detail in error.errors():
+        name = ".".join(str(part) for part in detail["loc"][1:])
+        if detail["type"] == "extra_forbidden":
+            lines.append(f"{name}: unknown parameter; /v1/capabilities lists those there are")
+        elif detail["type"] == "missing":
+            lines.append(f"{name}: missing")
+        else:
+            lines.append(f"{name}: {detail['msg']}, got {detail['input']!r}")
+    return problem_response(InvalidParameterError("; ".join(lines)), _request_id(request))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    detail = str(error.detail)
+    if error.status_code == 404:  # noqa: PLR2004 - not found
+        detail = f"there is no {request.url.path}; /docs shows what there is"
+    body = http_problem_body(error.status_code, detail, _request_id(request))
+    return JSONResponse(body, error.status_code, error.headers, PROBLEM_JSON)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    logger.error("request %s failed unexpectedly", _request_id(request), exc_info=error)
+    detail = f"unexpected error; the log has the details under request {_request_id(request)}"
+    response = problem_response(ClServeError(detail), _request_id(request))
+    response.headers[REQUEST_ID] = _request_id(request)  # the guard lies inside this handler
+    return response

@@ -1,0 +1,168 @@
+"""The pipeline: runs the part of the graph that a request's outputs need, over handles.
+
+It knows hosts only as something that runs segments. A host in this process is called as a
+function, one behind a Serve handle over the handle; a call that met a dying replica is tried
+once more elsewhere, which is safe because capabilities have no side effects.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.runtime.errors import (
+    ClServeError,
+    DeadlineExceededError,
+    NodeUnavailableError,
+    OverloadedError,
+)
+from deployments.runtime.types import Media
+from serve_app.graph import Graph, Segment
+from serve_app.host import Failure, Host, NodeHealth, SegmentCall, SegmentReply
+from serve_app.walk import walk
+
+logger = logging.getLogger("ray.serve")
+
+ATTEMPTS = 2
+"""Tries of one hop: the second goes to another replica, or waits for the restarted one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one request gave: results and failures by node, and each node's milliseconds."""
+
+    results: dict[str, Any]
+    failures: dict[str, ClServeError]
+    elapsed_ms: dict[str, float]
+
+
+class HostCaller(Protocol):
+    """Anything that runs segments and self-tests: a local ``Host`` or a ``RemoteHost``."""
+
+    async def run(self, call: SegmentCall) -> SegmentReply:
+        """Run one segment."""
+        ...
+
+    async def self_test(self, name: str) -> NodeHealth:
+        """Test one node."""
+        ...
+
+
+class RemoteHost:
+    """A ``Host`` behind a Serve handle."""
+
+    def __init__(self, name: str, handle: DeploymentHandle) -> None:
+        """Keep the handle; ``name`` is the deployment's, for messages."""
+        self._name = name
+        self._handle = handle
+
+    async def run(self, call: SegmentCall) -> SegmentReply:
+        """Run one segment on a replica. Raises ``OverloadedError`` or ``NodeUnavailableError``."""
+        return await self._call("run", call)
+
+    async def self_test(self, name: str) -> NodeHealth:
+        """Test one node on a replica."""
+        return await self._call("self_test", name)
+
+    async def _call(self, method: str, argument: object) -> Any:  # noqa: ANN401 - the method's own type
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                response: Awaitable[Any] = getattr(self._handle, method).remote(argument)
+                return await response
+            except BackPressureError as error:
+                raise OverloadedError(
+                    f"too many requests are waiting for {self._name}; try again shortly",
+                ) from error
+            except (RayActorError, ActorUnavailableError, DeploymentUnavailableError) as error:
+                logger.warning("%s: attempt %d failed: %s", self._name, attempt, error)
+        raise NodeUnavailableError(f"no replica of {self._name} could answer; try again shortly")
+
+
+class Pipeline:
+    """Answers requests by walking the graph over hosts."""
+
+    def __init__(self, graph: Graph, hosts: Mapping[str, Host | RemoteHost]) -> None:
+        """Keep the graph and who runs it: ``hosts`` has every deployment that hosts nodes."""
+        self.graph = graph
+        self._hosts: Mapping[str, HostCaller] = hosts
+
+    async def analyze(
+        self,
+        media: Media,
+        outputs: Iterable[str],
+        params: Mapping[str, Mapping[str, Any]],
+        timeout_s: float,
+    ) -> Analysis:
+        """Compute the named outputs of one upload; the work that they share is done once.
+
+        Args:
+            media: the upload.
+            outputs: node names.
+            params: node name to the request parameters that were given for it.
+            timeout_s: time limit of all of it.
+
+        Raises:
+            UnknownOutputError: an output is not a node of the graph.
+            DeadlineExceededError: the time limit passed.
+
+        """
+        outputs = tuple(dict.fromkeys(outputs))
+        segments = self.graph.plan(outputs)
+        producer = {name: segment for segment in segments for name in segment.exports}
+        needs = {
+            segment: tuple(dict.fromkeys(producer[name] for name in segment.imports))
+            for segment in segments
+        }
+        elapsed_ms: dict[str, float] = {}
+
+        async def step(segment: Segment, replies: Mapping[Segment, Any]) -> dict[str, Any]:
+            known = {name: value for reply in replies.values() for name, value in reply.items()}
+            call = SegmentCall(
+                segment,
+                media if segment.needs_media else None,
+                {name: known[name] for name in segment.imports},
+                {name: params[name] for name in segment.nodes if name in params},
+            )
+            start_s = time.perf_counter()
+            try:
+                reply = await self._hosts[segment.host].run(call)
+            except ClServeError as error:
+                return dict.fromkeys(segment.exports, Failure(error))
+            hop_ms = (time.perf_counter() - start_s) * 1000 - reply.total_ms
+            elapsed_ms.update({**reply.elapsed_ms, f"hop_{segment.host}": hop_ms})
+            return reply.results
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                replies = await walk(needs, step)
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                f"the request took longer than its limit of {timeout_s:g} s",
+            ) from error
+        values = {name: value for reply in replies.values() for name, value in reply.items()}
+        return Analysis(
+            {name: values[name] for name in outputs if not isinstance(values[name], Failure)},
+            {name: values[name].error for name in outputs if isinstance(values[name], Failure)},
+            elapsed_ms,
+        )
+
+    async def health(self, timeout_s: float) -> dict[str, NodeHealth]:
+        """Self-test every node at once; a node that can't answer in time is broken."""
+
+        async def test(name: str) -> NodeHealth:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await self._hosts[self.graph[name].host].self_test(name)
+            except TimeoutError:
+                return NodeHealth("broken", f"no answer within {timeout_s:g} s")
+            except ClServeError as error:
+                return NodeHealth("broken", str(error))
+
+        found = await asyncio.gather(*(test(name) for name in self.graph))
+        return dict(zip(self.graph, found, strict=True))

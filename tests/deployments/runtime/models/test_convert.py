@@ -1,0 +1,217 @@
+"""Conversion: the graph rewrites on small graphs, and the repeatable bytes."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from deployments.runtime.errors import ModelConversionError
+from deployments.runtime.models import ModelStore
+from deployments.runtime.models._rewrites import canonical, dynamic_batch, prelu_as_depthwise
+
+CHANNELS = 4
+
+MakeEntry = Callable[..., dict[str, Any]]
+MakeStore = Callable[..., ModelStore]
+
+
+def small_model(*, batch: int = 2) -> onnx.ModelProto:
+    """Build what tflite2onnx writes: a PReLU of five ops, a Resize by sizes, a fixed Reshape."""
+    rng = np.random.default_rng(1)
+    constants = {
+        "factors": rng.uniform(-5, 5, CHANNELS).astype(np.float32),
+        "factors_shape": np.array([1, CHANNELS, 1, 1], np.int64),
+        "none": np.array([], np.float32),
+        "sizes": np.array([batch, CHANNELS, 6, 6], np.int64),
+        "out_shape": np.array([batch, CHANNELS * 36], np.int64),
+        "unused": np.array([1], np.float32),
+    }
+    nodes = [
+        helper.make_node("Relu", ["x"], ["relu"]),
+        helper.make_node("Abs", ["x"], ["abs"]),
+        helper.make_node("Sub", ["x", "abs"], ["minus"]),
+        helper.make_node("Reshape", ["factors", "factors_shape"], ["factors4"]),
+        helper.make_node("Mul", ["factors4", "minus"], ["negative"]),
+        helper.make_node("Add", ["relu", "negative"], ["prelu"]),
+        helper.make_node("Resize", ["prelu", "none", "none", "sizes"], ["large"], mode="linear"),
+        helper.make_node("Reshape", ["large", "out_shape"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, CHANNELS, 3, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, CHANNELS * 36])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opset = helper.make_opsetid("", 11)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=6)
+
+
+def run(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Run a model of one input and one output."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return np.asarray(session.run(None, {"x": x})[0])
+
+
+def noise(batch: int) -> NDArray[np.float32]:
+    """Return seeded input for ``small_model``."""
+    return np.random.default_rng(2).normal(size=(batch, CHANNELS, 3, 3)).astype(np.float32)
+
+
+def ops(model: onnx.ModelProto) -> list[str]:
+    """Return the sorted op types of a model."""
+    return sorted(node.op_type for node in model.graph.node)
+
+
+def test_prelu_as_depthwise() -> None:
+    """The five ops become two convolutions and give the same, with slopes outside 0..1."""
+    before = small_model()
+    after = canonical(prelu_as_depthwise(before))
+    assert ["Add", "Conv", "Conv", "Relu", "Reshape", "Resize"] == ops(after)
+    np.testing.assert_allclose(run(after, noise(2)), run(before, noise(2)), rtol=1e-5, atol=1e-6)
+
+
+def test_prelu_is_found_in_any_order() -> None:
+    """The operands of the commutative ops may stand either way."""
+    before = small_model()
+    for node in before.graph.node:
+        if node.op_type in {"Add", "Mul"}:
+            node.input[:] = list(reversed(node.input))
+    after = canonical(prelu_as_depthwise(before))
+    assert 2 == ops(after).count("Conv")
+    np.testing.assert_allclose(run(after, noise(2)), run(before, noise(2)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("op_type", "operand"), [("Abs", "relu"), ("Sub", "relu")])
+def test_similar_ops_are_left_alone(op_type: str, operand: str) -> None:
+    """What only looks like a PReLU is not rewritten."""
+    model = small_model()
+    [node] = (node for node in model.graph.node if node.op_type == op_type)
+    node.input[0] = operand
+    with pytest.raises(ModelConversionError, match="no PReLU"):
+        prelu_as_depthwise(model)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_dynamic_batch(batch: int, rows: int) -> None:
+    """Any number of rows gives what the fixed graph gives for them one by one."""
+    before = small_model(batch=batch)
+    after = canonical(dynamic_batch(before))
+    x = noise(rows)
+    singles = [run(before, np.repeat(x[i : i + 1], batch, axis=0))[:1] for i in range(rows)]
+    np.testing.assert_allclose(run(after, x), np.concatenate(singles), rtol=1e-6)
+    assert "N" == after.graph.output[0].type.tensor_type.shape.dim[0].dim_param
+
+
+def test_dynamic_batch_refuses_inexact_scale() -> None:
+    """A Resize whose ratio float32 can't hold is refused instead of shifted."""
+    model = small_model()
+    for tensor in model.graph.initializer:
+        if tensor.name == "sizes":
+            tensor.CopyFrom(numpy_helper.from_array(np.array([2, CHANNELS, 7, 7]), "sizes"))
+    with pytest.raises(ModelConversionError, match="no exact scale"):
+        dynamic_batch(model)
+
+
+def test_canonical_is_independent_of_order() -> None:
+    """However constants and independent ops are ordered, the bytes are the same."""
+    model, shuffled = small_model(), small_model()
+    constants = list(reversed(shuffled.graph.initializer))
+    del shuffled.graph.initializer[:]
+    shuffled.graph.initializer.extend(constants)
+    first, second = shuffled.graph.node[0], shuffled.graph.node[1]
+    swapped = [second, first, *shuffled.graph.node[2:]]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in swapped]
+    del shuffled.graph.node[:]
+    shuffled.graph.node.extend(nodes)
+    shuffled.producer_name = "someone else"
+    expected = canonical(model).SerializeToString(deterministic=True)
+    assert expected == canonical(shuffled).SerializeToString(deterministic=True)
+
+
+def test_canonical_drops_what_is_unused() -> None:
+    """Constants that no output needs are gone, and the result is the same."""
+    before = small_model()
+    after = canonical(before)
+    assert "unused" not in {tensor.name for tensor in after.graph.initializer}
+    np.testing.assert_array_equal(run(after, noise(2)), run(before, noise(2)))
+
+
+def test_canonical_is_stable() -> None:
+    """The canonical form of a canonical model is itself."""
+    once = canonical(small_model())
+    assert once.SerializeToString() == canonical(once).SerializeToString()
+
+
+@pytest.fixture
+def converted(tmp_path: Path, make_entry: MakeEntry) -> dict[str, Any]:
+    """An entry whose source is ``small_model`` and whose recorded result is right."""
+    source = small_model().SerializeToString()
+    (tmp_path / "small.onnx").write_bytes(source)
+    result = canonical(dynamic_batch(small_model(), symbol="batch"))
+    content = result.SerializeToString(deterministic=True)
+    return make_entry(
+        source,
+        {"file": {"path": "small.onnx"}},
+        convert={
+            "steps": [
+                {"step": "dynamic_batch", "args": {"symbol": "batch"}},
+                {"step": "canonical"},
+            ],
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size_bytes": len(content),
+        },
+        contract={
+            "input": {"name": "x", "shape": [None, 4, 3, 3], "layout": "NCHW"},
+            "outputs": [{"name": "y", "shape": [None, 144]}],
+        },
+    )
+
+
+def test_recorded_conversion(converted: dict[str, Any], make_store: MakeStore) -> None:
+    """A recorded conversion is run on pull, with its arguments, and verified."""
+    store = make_store({"a": converted})
+    store.pull("a")
+    model = onnx.load_model(store.path("a"))
+    assert "batch" == model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda e: e["convert"].update(sha256="0" * 64), "the converted file's sha256 is"),
+        (lambda e: e["contract"]["outputs"][0].update(shape=[None, 7]), "the contract: .*expected"),
+        (lambda e: e["contract"]["input"].update(name="z"), "the contract: .*inputs are"),
+        (
+            lambda e: e["convert"]["steps"].insert(0, {"step": "tflite_to_onnx"}),
+            "tflite_to_onnx failed",
+        ),
+        (
+            lambda e: e["convert"]["steps"][0].update(args={"axis": 1}),
+            "dynamic_batch failed: TypeError",
+        ),
+    ],
+)
+def test_failing_conversion(
+    converted: dict[str, Any],
+    make_store: MakeStore,
+    change: Callable[[dict[str, Any]], None],
+    told: str,
+) -> None:
+    """A conversion that fails or gives something else names the model and the step."""
+    change(converted)
+    store = make_store({"a": converted})
+    with pytest.raises(ModelConversionError, match=f"a: {told}"):
+        store.pull("a")
