@@ -24,7 +24,7 @@ VENV = ROOT / ".venv"
 
 def main():
     """Create or update the environment, or explain what stands in the way."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
     dev = parser.parse_args().dev
     lock = ROOT / ("requirements-dev.lock" if dev else "requirements.lock")
@@ -45,7 +45,7 @@ def main():
 
 
 def find_python():
-    """Return the newest suitable interpreter, this one if it is new enough; exit if there is none."""
+    """Return a suitable interpreter, this one if it is new enough; exit if there is none."""
     if sys.version_info >= MIN_PYTHON:
         return sys.executable
     for minor in range(14, MIN_PYTHON[1] - 1, -1):

@@ -12,6 +12,7 @@ the exceptions of ``deployments.runtime.errors``.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,11 +131,13 @@ class Client:
         return call.remote(_media(source), names, by_node, timeout_s)
 
 
-def connect(address: str | None = None, app_name: str = "cl-ml-serve") -> Client:
+def connect(stack: Stack | str | None = None, app_name: str = "cl-ml-serve") -> Client:
     """Connect to a running graph, as a Ray driver of this process.
 
     Args:
-        address: Ray's address, ``host:port``; by default that of ``cl-serve up`` on this machine.
+        stack: the stack of this machine, by default that of ``cl-serve up``; or the address
+            ``host:port`` of a Ray cluster, whose secret Ray takes from its own environment
+            variables.
         app_name: the application's name in the YAML.
 
     Raises:
@@ -142,18 +145,26 @@ def connect(address: str | None = None, app_name: str = "cl-ml-serve") -> Client
 
     """
     if not ray.is_initialized():
-        if address is None:
-            running = Stack().running()
-            if running is None:
-                raise StackError("no graph runs on this machine; start one with `cl-serve up`")
-            address = running.ray_address
+        address = stack if isinstance(stack, str) else _join(stack or Stack())
         ray.init(
-            address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING
+            address=address,
+            namespace="serve",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
         )
     try:
         return Client(serve.get_app_handle(app_name))
     except RayServeException as error:
         raise StackError(f"the cluster has no application {app_name!r}: {error}") from error
+
+
+def _join(stack: Stack) -> str:
+    """Let Ray in this process show the stack's secret; return the stack's address."""
+    running = stack.running()
+    if running is None:
+        raise StackError("no graph runs on this machine; start one with `cl-serve up`")
+    os.environ.update(running.ray_environment)
+    return running.ray_address
 
 
 def _owner(params: Params) -> str:

@@ -4,6 +4,7 @@ import sys
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from deployments.runtime.errors import ClServeError
 from serve_app.cli.models import models
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    Console(stderr=True).print(f"[bold red]cl-serve:[/] {message}", highlight=False)
+    Console(stderr=True).print(f"[bold red]cl-serve:[/] {escape(message)}", highlight=False)

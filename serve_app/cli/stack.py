@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import click
-import httpx
+import httpx2
 from rich.console import Console
 
 from deployments.runtime.errors import ModelNotInstalledError
@@ -99,7 +99,7 @@ def _install(store: ModelStore, names: list[str], console: Console) -> None:
 def _show_sample(running: RunningStack, console: Console) -> None:
     photo = files("serve_app.cli").joinpath("sample.jpg").read_bytes()
     url = f"{running.url}/v1/face_embedding"
-    with httpx.Client(timeout=SAMPLE_TIMEOUT_S) as client:
+    with httpx2.Client(timeout=SAMPLE_TIMEOUT_S) as client:
         began_s = time.perf_counter()
         answer = client.post(url, content=photo)
         elapsed_ms = (time.perf_counter() - began_s) * 1000

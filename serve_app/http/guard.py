@@ -29,10 +29,11 @@ RETRY_STATUS = 503
 class RequestGuard:
     """Gives each request an id, bounds how many run and how much they send."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        """Wrap ``app``."""
+    def __init__(self, app: ASGIApp, limits: Limits, *, echo_request_id: bool = True) -> None:
+        """Wrap ``app``; ``echo_request_id`` is off where Serve puts the id into responses."""
         self._app = app
         self._limits = limits
+        self._echo_request_id = echo_request_id
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +50,8 @@ class RequestGuard:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 response_headers = MutableHeaders(scope=message)
-                response_headers[REQUEST_ID] = request_id
+                if self._echo_request_id:
+                    response_headers[REQUEST_ID] = request_id
                 if message["status"] >= 400:  # noqa: PLR2004 - an HTTP error
                     elapsed_ms = (time.perf_counter() - start_s) * 1000
                     logger.warning(

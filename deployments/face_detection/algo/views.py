@@ -32,12 +32,19 @@ class View:
         source: (x1, y1, x2, y2) of the part of the picture that is shown, normalised.
         target: (x1, y1, x2, y2) of its place in the square, in whole input pixels.
         inner: which sides (left, top, right, bottom) of the square cut through the picture.
+        min_box_px: faces smaller than this, in input pixels, are left to other views.
 
     """
 
     source: tuple[float, float, float, float]
     target: tuple[int, int, int, int]
     inner: tuple[bool, bool, bool, bool] = (False, False, False, False)
+    min_box_px: float = 0.0
+
+    @property
+    def is_tile(self) -> bool:
+        """Whether the view shows a part of the picture only."""
+        return any(self.inner)
 
     @property
     def scale(self) -> NDArray[np.float32]:
@@ -48,14 +55,19 @@ class View:
 
     def to_picture(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map points (..., 2) from input pixels to normalised picture coordinates."""
-        offset = np.array(self.source[:2], np.float32) - self.scale * np.array(
-            self.target[:2],
-            np.float32,
+        scale = self.scale
+        offset = np.array(self.source[:2], np.float32) - scale * np.array(
+            self.target[:2], np.float32
         )
-        return points * self.scale + offset
+        return (points * scale + offset).astype(np.float32, copy=False)
 
 
-def bordered(size: tuple[int, int], input_px: int, border_share: float = 0.0) -> View:
+def bordered(
+    size: tuple[int, int],
+    input_px: int,
+    border_share: float = 0.0,
+    min_face_share: float = 0.0,
+) -> View:
     """Plan a view of the whole picture, centred, with a border around it.
 
     Args:
@@ -63,12 +75,17 @@ def bordered(size: tuple[int, int], input_px: int, border_share: float = 0.0) ->
         input_px: side of the detector's input.
         border_share: width of the border on each side of the longer dimension, as a share of the
             picture's long side; 0 for a plain letterbox.
+        min_face_share: faces smaller than this share of the long side are left to other views.
 
     """
     scale = input_px / (max(size) * (1 + 2 * border_share))
     width, height = (max(1, round(length * scale)) for length in size)
     left, top = (input_px - width) // 2, (input_px - height) // 2
-    return View((0.0, 0.0, 1.0, 1.0), (left, top, left + width, top + height))
+    return View(
+        (0.0, 0.0, 1.0, 1.0),
+        (left, top, left + width, top + height),
+        min_box_px=min_face_share * max(size) * scale,
+    )
 
 
 def tiles(size: tuple[int, int], input_px: int, max_tiles: int, min_side_px: int) -> list[View]:
@@ -100,6 +117,18 @@ def tiles(size: tuple[int, int], input_px: int, max_tiles: int, min_side_px: int
         for top in _starts(size[1], side, rows)
         for left in _starts(size[0], side, columns)
     ]
+
+
+def needed_long_side_px(size: tuple[int, int], views: list[View]) -> int:
+    """Return the scale of a picture, as its long side, at which no view must enlarge it.
+
+    Args:
+        size: (width, height) of the picture in pixels.
+        views: what will be rendered.
+
+    """
+    scales = [1 / (np.array(size) * view.scale) for view in views]
+    return int(np.ceil(max(size) * np.max(scales)))
 
 
 def render(picture: Image.Image, view: View, input_px: int) -> NDArray[np.uint8]:
@@ -157,6 +186,7 @@ def _tile(
     top: float,
 ) -> View:
     scale = input_px / side
+    # Per axis: left and right, then top and bottom.
     source: list[float] = []
     target: list[int] = []
     inner: list[bool] = []

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from filelock import FileLock
 from tenacity import (
     Retrying,
@@ -35,7 +35,7 @@ from deployments.runtime.models._layout import CacheLayout
 
 ATTEMPTS = 4
 LONGEST_BACKOFF_S = 8.0
-TIMEOUT = httpx.Timeout(connect=10.0, read=30.0, write=10.0, pool=10.0)
+TIMEOUT = httpx2.Timeout(connect=10.0, read=30.0, write=10.0, pool=10.0)
 TEMPORARY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 ByteReport = Callable[[int, int | None], None]
@@ -98,7 +98,7 @@ def download(  # noqa: PLR0913 - one transfer's facts, two of them optional
     layout.lock(key).parent.mkdir(parents=True, exist_ok=True)
     part = _Part(layout.downloads / f"{key}.part", layout.downloads / f"{key}.json")
     retrying = Retrying(
-        retry=retry_if_exception_type((httpx.TransportError, _TemporaryError)),
+        retry=retry_if_exception_type((httpx2.TransportError, _TemporaryError)),
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait_exponential(multiplier=backoff_s, max=LONGEST_BACKOFF_S)
         + wait_random(0, backoff_s),
@@ -107,10 +107,10 @@ def download(  # noqa: PLR0913 - one transfer's facts, two of them optional
     with FileLock(layout.lock(key)):
         try:
             retrying(_attempt, url, part, report, expected_bytes)
-        except (httpx.TransportError, _TemporaryError) as error:
+        except (httpx2.TransportError, _TemporaryError) as error:
             reason = str(error) or type(error).__name__
             raise SourceError(f"{reason} (after {ATTEMPTS} attempts)") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise SourceError(str(error) or type(error).__name__) from error
         part.content.replace(target)
         part.discard()
@@ -122,7 +122,7 @@ def _attempt(url: str, part: _Part, report: ByteReport, expected_bytes: int | No
     point = part.resume_point()
     if point:
         headers |= {"Range": f"bytes={point[0]}-", "If-Range": point[1]}
-    with httpx.stream(
+    with httpx2.stream(
         "GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT
     ) as response:
         if not is_allowed_url(str(response.url)):
@@ -139,20 +139,20 @@ def _attempt(url: str, part: _Part, report: ByteReport, expected_bytes: int | No
         _receive(response, part, report, start_bytes, total_bytes or expected_bytes, limit_bytes)
 
 
-def _start_of(response: httpx.Response, part: _Part, asked_bytes: int) -> int:
+def _start_of(response: httpx2.Response, part: _Part, asked_bytes: int) -> int:
     """Return the offset that the answer's body begins at; prepares ``part`` for it."""
     status = response.status_code
-    if status == httpx.codes.PARTIAL_CONTENT and asked_bytes:
+    if status == httpx2.codes.PARTIAL_CONTENT and asked_bytes:
         if response.headers.get("Content-Range", "").startswith(f"bytes {asked_bytes}-"):
             return asked_bytes
         part.discard()
         raise _TemporaryError("answered with another range than the one asked for")
-    if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if status == httpx2.codes.RANGE_NOT_SATISFIABLE:
         part.discard()
         raise _TemporaryError("could not resume")
     if status in TEMPORARY_STATUSES:
         raise _TemporaryError(f"HTTP {status}")
-    if status != httpx.codes.OK:
+    if status != httpx2.codes.OK:
         raise SourceError(f"HTTP {status}")
     etag = response.headers.get("ETag", "")
     # A weak ETag promises an equivalent file, not the same bytes, so it can't join two halves.
@@ -162,7 +162,7 @@ def _start_of(response: httpx.Response, part: _Part, asked_bytes: int) -> int:
 
 
 def _receive(  # noqa: PLR0913, PLR0917 - the state of one transfer
-    response: httpx.Response,
+    response: httpx2.Response,
     part: _Part,
     report: ByteReport,
     start_bytes: int,

@@ -14,7 +14,7 @@ from deployments.runtime.types import Media
 _SKETCH_PX = 512  # shapes are drawn at this size and enlarged, which gives them soft edges
 _BLURRED_SHAPES = 24
 _SHARP_SHAPES = 40
-_NOISE_DEVIATION = 3.0  # of 255; a phone's sensor in daylight after its own noise reduction
+_NOISE_DEVIATION = 5.0  # of 255; gives 12-megapixel JPEGs of a phone's usual 3 to 5 MB
 _NOISE_TILE_PX = 1024  # noise repeats after so many pixels, which no codec notices
 
 

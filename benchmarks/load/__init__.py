@@ -1,0 +1,1 @@
+"""Making load and measuring it: the generator, CPU accounting, and figures of one run."""

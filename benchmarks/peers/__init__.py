@@ -1,0 +1,1 @@
+"""Services that cl-ml-serve is compared with."""

@@ -1,0 +1,1 @@
+"""What comes out: targets and verdicts, tables, a JSON file and a plot."""

@@ -1,0 +1,112 @@
+"""Tables for the terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from benchmarks.load.run import Run
+from benchmarks.report.targets import Comparison, Judged
+
+_STYLE = {"pass": "green", "short": "bold red"}
+_SHOWN_PROCESSES = 8
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Show the figures of one workload, a row per subject."""
+    width, height = found.photo.size
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"{found.photo.workload}: {width}x{height}, {len(found.photo.data) / 1e6:.2f} MB",
+        title_justify="left",
+    )
+    _columns(table, "Subject", "images/s", "of bare", "CPU ms/photo", "p50 ms", "p95 ms")
+    _columns(table, "p50 ms, 1 client", "p95 ms, 1 client", first_left=False)
+    rows: tuple[tuple[str, Run, Run | None], ...] = (
+        (f"bare, {found.bare_all.clients} processes", found.bare_all, found.bare_one),
+        ("plain FastAPI, HTTP", found.plain_all, found.plain_one),
+        ("cl-ml-serve, HTTP", found.served_all, found.served_one),
+        ("cl-ml-serve, handles", found.handles_all, None),
+    )
+    for title, everything, one in rows:
+        table.add_row(
+            title,
+            f"{everything.images_per_s:.1f}",
+            f"{everything.images_per_s / found.bare_all.images_per_s:.2f}",
+            f"{everything.cpu_ms_per_photo:.1f}",
+            f"{everything.p50_ms:.1f}",
+            f"{everything.p95_ms:.1f}",
+            f"{one.p50_ms:.1f}" if one else "",
+            f"{one.p95_ms:.1f}" if one else "",
+        )
+    return table
+
+
+def targets_table(judged: Sequence[Judged]) -> Table:
+    """Show every target with its verdict."""
+    table = Table(box=SIMPLE_HEAD, title="Targets for cl-ml-serve", title_justify="left")
+    table.add_column("Workload")
+    _columns(table, "Target", "measured", "wanted", "verdict")
+    for entry in judged:
+        target = entry.target
+        table.add_row(
+            target.workload,
+            target.title,
+            f"{entry.value:.2f}{target.unit}",
+            f"{target.relation} {target.limit:g}{target.unit}",
+            f"[{_STYLE[entry.verdict]}]{entry.verdict}[/]",
+        )
+    return table
+
+
+def processes_table(run: Run, title: str) -> Table:
+    """Show which processes of a service use the CPU."""
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    _columns(table, "Process", "CPU ms/photo", "share")
+    photos, total_s = max(len(run.latencies_ms), 1), sum(run.cpu_s.values()) or 1.0
+    ranked = sorted(run.cpu_s.items(), key=lambda item: -item[1])
+    rest_s = sum(seconds for _, seconds in ranked[_SHOWN_PROCESSES:])
+    for name, seconds in [*ranked[:_SHOWN_PROCESSES], ("all others", rest_s)]:
+        table.add_row(name, f"{1000 * seconds / photos:.2f}", f"{seconds / total_s:.0%}")
+    return table
+
+
+def layouts_table(rows: Sequence[dict[str, Any]], clients: int) -> Table:
+    """Show hosting layouts side by side; the rows are those of ``hosting.compare``."""
+    table = Table(box=SIMPLE_HEAD, title="Hosting layouts, small photo", title_justify="left")
+    _columns(table, "Layout", f"images/s, {clients} clients", "CPU ms/photo", "p50 ms", "p95 ms")
+    _columns(table, "p50 ms, 1 client", "memory MB", first_left=False)
+    for row in rows:
+        everything, one = row["all"], row["one"]
+        table.add_row(
+            row["layout"],
+            f"{everything['images_per_s']:.1f}",
+            f"{everything['cpu_ms_per_photo']:.1f}",
+            f"{everything['p50_ms']:.1f}",
+            f"{everything['p95_ms']:.1f}",
+            f"{one['p50_ms']:.1f}",
+            f"{row['pss_mb']:.0f}",
+        )
+    return table
+
+
+def policies_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Show batching policies side by side; the rows are those of ``policies.compare``."""
+    table = Table(box=SIMPLE_HEAD, title="Batching policies", title_justify="left")
+    _columns(table, "Policy", "wait ms", "clients", "requests/s", "p50 ms", "units/batch")
+    for row in rows:
+        table.add_row(
+            row["policy"],
+            f"{row['wait_ms']:g}",
+            str(row["clients"]),
+            f"{row['requests_per_s']:.0f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['mean_batch']:.1f}",
+        )
+    return table
+
+
+def _columns(table: Table, *titles: str, first_left: bool = True) -> None:
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="left" if first_left and i == 0 else "right")

@@ -1,0 +1,1 @@
+"""What is measured: bare processes, the plain FastAPI peer, and cl-ml-serve itself."""

@@ -1,0 +1,107 @@
+"""The bare subject: what the capabilities cost without any serving at all.
+
+One process per core, each with one thread, from the bytes of a photo to its result. No service on
+the same machine and models can be faster, so this is what the others are measured against.
+"""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+from benchmarks.layouts import FACE_NODES, GraphFile, installed_path
+from benchmarks.load.child import Window, in_process, spawn
+from benchmarks.load.run import Run, Timing, combine
+from deployments.face_alignment import FaceAlignment
+from deployments.face_detection import FaceDetection
+from deployments.face_embedding import FaceEmbedding
+from deployments.runtime.capability import Capability
+from deployments.runtime.picture import Picture
+from deployments.runtime.types import DetectedFaces, Media
+
+_CLASSES: tuple[type[Capability[Any, Any]], ...] = (FaceDetection, FaceAlignment, FaceEmbedding)
+_START_TIMEOUT_S = 60
+
+
+class FacePipeline:
+    """Detection, alignment and embedding, one after the other in this process."""
+
+    def __init__(self, file: GraphFile) -> None:
+        """Load the three capabilities with the models of ``file``, fetching missing ones."""
+        store = file.store()
+        self.capabilities: list[Capability[Any, Any]] = []
+        for node, cls in zip(FACE_NODES, _CLASSES, strict=True):
+            capability = cls(file.settings(node, store))
+            if capability.model_name is not None:
+                installed_path(store, capability.model_name)
+            capability.load()
+            self.capabilities.append(capability)
+
+    def run(self, picture: Picture, elapsed_ms: dict[str, float] | None = None) -> Any:  # noqa: ANN401 - the last capability's result
+        """Compute the result of the last capability; add each one's time to ``elapsed_ms``."""
+        known: dict[type, Any] = {Picture: picture}
+        for capability in self.capabilities:
+            start_s = time.perf_counter()
+            inputs = tuple(known[kind] for kind in capability.inputs)
+            result = capability.run_batch([(inputs, capability.params())])[0]
+            known[capability.result] = result
+            if elapsed_ms is not None:
+                spent_ms = (time.perf_counter() - start_s) * 1000
+                elapsed_ms[capability.name] = elapsed_ms.get(capability.name, 0.0) + spent_ms
+        return known[self.capabilities[-1].result]
+
+    def count_faces(self, data: bytes) -> int:
+        """Run detection alone and return how many faces it finds."""
+        detection = self.capabilities[0]
+        found = detection.run_batch([((Picture(Media(data)),), detection.params())])[0]
+        assert isinstance(found, DetectedFaces)  # noqa: S101 - narrows the type
+        return len(found.faces)
+
+
+def measure(config: Path, photo: bytes, timing: Timing) -> Run:
+    """Measure processes side by side, one for each of the clients, each in a loop of its own."""
+    barrier = spawn.Barrier(timing.clients, timeout=_START_TIMEOUT_S)
+    with ThreadPoolExecutor(timing.clients) as threads:
+        pending = [
+            threads.submit(in_process, _loop, None, config, photo, barrier, timing)
+            for _ in range(timing.clients)
+        ]
+        return combine([future.result() for future in pending])
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _loop(
+    _window: Window,
+    config: Path,
+    photo: bytes,
+    barrier: Barrier,
+    timing: Timing,
+) -> Run:
+    pipeline = FacePipeline(GraphFile(config))
+    media = Media(photo)
+    stages_ms: dict[str, float] = {}
+    latencies_ms: list[float] = []
+    barrier.wait()
+    warm_s = time.perf_counter() + timing.warm_up_s
+    while time.perf_counter() < warm_s:
+        pipeline.run(Picture(media))
+    began_s = now_s = time.perf_counter()
+    cpu_began_s = time.process_time()
+    while now_s - began_s < timing.seconds:
+        pipeline.run(Picture(media), stages_ms)
+        latencies_ms.append((time.perf_counter() - now_s) * 1000)
+        now_s = time.perf_counter()
+    cpu_s = time.process_time() - cpu_began_s
+    return Run(
+        clients=1,
+        elapsed_s=now_s - began_s,
+        latencies_ms=latencies_ms,
+        stages_ms={name: total / len(latencies_ms) for name, total in stages_ms.items()},
+        cpu_s={"bare": cpu_s},
+    )

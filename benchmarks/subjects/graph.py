@@ -1,0 +1,114 @@
+"""cl-ml-serve itself: started and ended by its own command, reached over HTTP and over handles."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.load.child import Window, in_process
+from benchmarks.load.cpu import CpuMeter
+from benchmarks.load.run import Run, Timing
+from benchmarks.subjects.ports import free_port
+from benchmarks.subjects.service import Service
+from deployments.face_embedding import FaceEmbedding
+from serve_app.handles import connect
+from serve_app.stack import RunningStack, Stack
+
+_COMMAND_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class GraphService(Service):
+    """A running stack: a service that can be reached over Ray handles as well."""
+
+    ray_address: str
+
+    def measure_handles(self, photo: bytes, timing: Timing) -> Run:
+        """Measure the Python handle API, all calls from one driver, whose CPU is not counted."""
+        meter = CpuMeter(self.processes)
+        run = in_process(_call_handles, meter, self.ray_address, photo, timing)
+        return replace(run, cpu_s=meter.cpu_s)
+
+
+@contextmanager
+def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterator[GraphService]:
+    """Run a stack of its own on a free port while the block runs.
+
+    Args:
+        config: the YAML file of the graph.
+        raw: what to run in place of the file's content; its paths must be absolute.
+
+    Raises:
+        BenchmarkError: it did not start; the message holds what the command printed.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="cl-serve-bench-") as folder:
+        state = Path(folder) / "state"
+        if raw is not None:
+            config = Path(folder) / "serve.yaml"
+            config.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+        running: RunningStack | None = None
+        try:
+            _cl_serve("up", f"--config={config}", f"--port={free_port()}", f"--state={state}")
+            running = Stack(state).running()
+            if running is None:
+                raise BenchmarkError("`cl-serve up` returned and nothing runs")
+            yield GraphService(
+                url=f"{running.url}/v1/face_embedding",
+                processes=running.mark.processes,
+                ray_address=running.ray_address,
+            )
+        finally:
+            _cl_serve("down", f"--state={state}")
+            if running is not None:  # the logs of a stack that did not start are worth keeping
+                shutil.rmtree(running.folder, ignore_errors=True)
+
+
+def _cl_serve(*arguments: str) -> None:
+    command = [str(Path(sys.executable).with_name("cl-serve")), *arguments]
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchmarkError(f"`cl-serve {arguments[0]}` failed:\n{done.stdout.strip()}")
+
+
+def _call_handles(window: Window, address: str, photo: bytes, timing: Timing) -> Run:
+    """Call the graph in a closed loop as a Ray driver; runs in a process of its own."""
+    client = connect(address)
+    latencies_ms: list[float] = []
+    begin_s = time.perf_counter() + timing.warm_up_s
+    end_s = begin_s + timing.seconds
+
+    async def loop() -> None:
+        while (start_s := time.perf_counter()) < end_s:
+            await client.run_async(FaceEmbedding, photo)
+            if begin_s <= (done_s := time.perf_counter()) < end_s:
+                latencies_ms.append((done_s - start_s) * 1000)
+
+    async def marks() -> None:
+        await asyncio.sleep(begin_s - time.perf_counter())
+        window.begin()
+        await asyncio.sleep(end_s - time.perf_counter())
+        window.end()
+
+    async def main() -> None:
+        await asyncio.gather(marks(), *(loop() for _ in range(timing.clients)))
+
+    asyncio.run(main())
+    return Run(clients=timing.clients, elapsed_s=timing.seconds, latencies_ms=latencies_ms)

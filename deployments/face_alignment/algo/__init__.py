@@ -1,0 +1,1 @@
+"""Pure functions of face alignment: the similarity transform, the template, the warp."""

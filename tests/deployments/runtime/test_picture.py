@@ -1,0 +1,449 @@
+"""Reading still images: every format, every pixel mode, every kind of bad input."""
+
+import io
+import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from deployments.runtime.errors import (
+    ClServeError,
+    CorruptMediaError,
+    EmptyInputError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
+from deployments.runtime.picture import ACCEPTED_MIME_TYPES, Picture
+from deployments.runtime.random_media import ExifFields, ImageGenerator
+from deployments.runtime.types import Media
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF", "AVIF")
+LOSSLESS = ("PNG", "GIF", "BMP", "TIFF")
+
+
+def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+def rgb_of(data: bytes) -> np.ndarray:
+    return np.asarray(Picture(Media(data)).rgb())
+
+
+def png(width: int, height: int, bits: int, colour_type: int, rows: bytes = b"") -> bytes:
+    """Build a PNG by hand, for what Pillow does not write."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    signature = b"\x89PNG\r\n\x1a\n"
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+    return signature + body + chunk(b"IEND", b"")
+
+
+def corners() -> Image.Image:
+    """A picture of 64x32 pixels with four colours, so that any turn of it shows."""
+    image = Image.new("RGB", (64, 32), (255, 0, 0))
+    image.paste((0, 255, 0), (32, 0, 64, 16))
+    image.paste((0, 0, 255), (0, 16, 32, 32))
+    image.paste((255, 255, 255), (32, 16, 64, 32))
+    return image
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_reads_every_format(image_format: str) -> None:
+    """Each accepted format gives its size from the header and RGB pixels like the original's."""
+    generator = ImageGenerator(size=(96, 64), format=image_format)
+    picture = Picture(generator.media())
+    result = picture.rgb()
+    assert (image_format, (96, 64)) == (picture.format, picture.size)
+    assert ("RGB", (96, 64)) == (result.mode, result.size)
+    # A palette of 256 colours, or a lossy codec: alike, not equal.
+    difference = np.asarray(result, dtype=np.float64) - generator.pixels()
+    assert np.abs(difference).mean() < 16
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_reads_one_pixel(image_format: str) -> None:
+    """The smallest picture is a picture."""
+    picture = Picture(ImageGenerator(size=(1, 1), format=image_format).media())
+    assert (1, 1) == picture.size == picture.rgb(1024).size == picture.rgb().size
+
+
+def test_accepts_what_it_says() -> None:
+    """The public list of media types holds the eight formats."""
+    assert 9 == len(ACCEPTED_MIME_TYPES)  # HEIC and HEIF are one format with two types
+    assert "image/svg+xml" not in ACCEPTED_MIME_TYPES
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "image_format", "expected"),
+    [
+        ("1", 1, "PNG", (255, 255, 255)),
+        ("L", 70, "PNG", (70, 70, 70)),
+        ("L", 70, "JPEG", (70, 70, 70)),
+        ("LA", (70, 0), "PNG", (255, 255, 255)),
+        ("LA", (70, 255), "PNG", (70, 70, 70)),
+        ("RGBA", (200, 10, 0, 0), "PNG", (255, 255, 255)),
+        ("RGBA", (200, 0, 0, 51), "PNG", (244, 204, 204)),
+        ("RGBA", (200, 0, 0, 51), "TIFF", (244, 204, 204)),
+        ("I;16", 0, "PNG", (0, 0, 0)),
+        ("I;16", 256, "PNG", (1, 1, 1)),
+        ("I;16", 32896, "PNG", (128, 128, 128)),
+        ("I;16", 65535, "PNG", (255, 255, 255)),
+        ("I;16", 32896, "TIFF", (128, 128, 128)),
+        ("I;16B", 32896, "TIFF", (128, 128, 128)),
+        ("I", 32896, "TIFF", (128, 128, 128)),
+        ("I", 2**31 - 1, "TIFF", (255, 255, 255)),
+        ("I", -5, "TIFF", (0, 0, 0)),
+        ("F", 0.5, "TIFF", (128, 128, 128)),
+        ("F", 7.5, "TIFF", (0, 0, 0)),
+        ("CMYK", (0, 255, 255, 0), "TIFF", (255, 0, 0)),
+        ("YCbCr", (128, 128, 128), "TIFF", (128, 128, 128)),
+    ],
+)
+def test_converts_every_mode(
+    mode: str,
+    colour: float | tuple[int, ...],
+    image_format: str,
+    expected: tuple[int, int, int],
+) -> None:
+    """One colour in each pixel mode comes out as the colour that a person would see."""
+    data = encoded(Image.new(mode, (16, 16), colour), image_format)
+    assert expected == pytest.approx(Picture(Media(data)).rgb().getpixel((8, 8)), abs=1)
+
+
+def test_float_range_is_stretched() -> None:
+    """Floats outside 0 to 1 are spread from black to white, and NaN does no harm."""
+    samples = np.array([[-10.0, 0.0], [np.nan, 10.0]], dtype=np.float32)
+    result = rgb_of(encoded(Image.fromarray(samples), "TIFF"))
+    assert [[0, 128], [128, 255]] == result[:, :, 0].tolist()
+
+
+def test_16_bit_rgb_png() -> None:
+    """16-bit colour keeps its brightness."""
+    rows = b"\x00" + struct.pack(">6H", 65535, 32896, 0, 257, 65535, 0)
+    assert [[[255, 128, 0], [1, 255, 0]]] == rgb_of(png(2, 1, 16, 2, rows)).tolist()
+
+
+def test_16_bit_rgb_tiff() -> None:
+    """16-bit colour in a TIFF keeps its brightness."""
+    pixels = struct.pack("<3H", 65535, 32896, 0)
+    entries = [
+        (256, 3, 1, 1),
+        (257, 3, 1, 1),
+        (258, 3, 3, 128),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 134),
+        (277, 3, 1, 3),
+        (278, 3, 1, 1),
+        (279, 4, 1, len(pixels)),
+    ]
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", *entry) for entry in entries
+    )
+    data = (b"II*\x00" + struct.pack("<I", 8) + directory).ljust(128, b"\x00")
+    data += struct.pack("<3H", 16, 16, 16) + pixels
+    assert [[[255, 128, 0]]] == rgb_of(data).tolist()
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF"])
+def test_palette_with_transparency(image_format: str) -> None:
+    """A transparent palette entry shows white, the others their colours."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    data = encoded(image, image_format, transparency=0)
+    assert [[[255, 255, 255], [200, 100, 50]]] == rgb_of(data).tolist()
+
+
+@pytest.mark.parametrize(("mode", "key"), [("RGB", (9, 9, 9)), ("L", 9)])
+def test_transparent_colour(mode: str, key: object) -> None:
+    """A colour that a PNG declares transparent shows white."""
+    data = encoded(Image.new(mode, (2, 2), key), "PNG", transparency=key)  # pyright: ignore[reportArgumentType]
+    assert (255, 255, 255) == Picture(Media(data)).rgb().getpixel((0, 0))
+
+
+def test_adobe_cmyk_jpeg() -> None:
+    """CMYK as Adobe writes it, inverted, is read the right way round."""
+    data = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")
+    assert b"Adobe" in data
+    assert (255, 0, 0) == pytest.approx(Picture(Media(data)).rgb().getpixel((8, 8)), abs=3)
+
+
+def test_unreadable_mode() -> None:
+    """Pixels without an RGB reading are refused by name."""
+    data = encoded(Image.new("LAB", (4, 4)), "TIFF")
+    with pytest.raises(UnsupportedMediaError, match="mode LAB"):
+        Picture(Media(data)).rgb()
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+def test_first_frame_counts(image_format: str) -> None:
+    """Of several frames or pages, the first one is the picture."""
+    first, second = Image.new("RGB", (16, 16), (255, 0, 0)), Image.new("RGB", (16, 16), (0, 0, 255))
+    data = encoded(first, image_format, save_all=True, append_images=[second])
+    assert (255, 0, 0) == pytest.approx(Picture(Media(data)).rgb().getpixel((8, 8)), abs=4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_orientation(image_format: str, orientation: int) -> None:
+    """Size and pixels are as a person sees them, whichever way the camera was held."""
+    upright = corners()
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    stored = upright if undo is None else upright.transpose(undo)
+    buffer = io.BytesIO()
+    exif = ExifFields(orientation=orientation).to_bytes()
+    if image_format == "HEIF":
+        from pillow_heif import from_pillow  # noqa: PLC0415 - loads codecs
+
+        from_pillow(stored).save(buffer, quality=-1, exif=exif)
+    else:
+        stored.save(buffer, image_format, exif=exif)
+    picture = Picture(Media(buffer.getvalue()))
+    result = picture.rgb()
+    assert (64, 32) == picture.size == result.size
+    for point in ((16, 8), (48, 8), (16, 24), (48, 24)):
+        assert upright.getpixel(point) == pytest.approx(result.getpixel(point), abs=40)
+
+
+@pytest.mark.parametrize(
+    ("wanted_px", "long_px"),
+    [
+        (None, 801),
+        (5000, 801),
+        (801, 801),
+        (800, 801),
+        (401, 801),
+        (400, 401),
+        (100, 101),
+        (1, 101),
+    ],
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpeg_scale(wanted_px: int | None, long_px: int, orientation: int) -> None:
+    """A JPEG is decoded at the smallest scale that has the wanted number of pixels."""
+    media = ImageGenerator((801, 400), exif=ExifFields(orientation=orientation)).media()
+    picture = Picture(media)
+    result = picture.rgb(wanted_px)
+    assert long_px == max(result.size)
+    upright = result.size if orientation == 1 else result.size[::-1]
+    assert upright[0] == long_px
+    assert picture.size == ((801, 400) if orientation == 1 else (400, 801))
+
+
+def test_reduced_decode_shows_the_same() -> None:
+    """A turned JPEG at a quarter of its scale looks like the full one made smaller."""
+    media = ImageGenerator((640, 480), exif=ExifFields(orientation=6)).media()
+    full, quarter = Picture(media).rgb(), Picture(media).rgb(160)
+    assert (120, 160) == quarter.size
+    expected = np.asarray(full.resize(quarter.size, Image.Resampling.BOX), dtype=np.float64)
+    assert np.abs(expected - np.asarray(quarter)).mean() < 4
+
+
+@pytest.mark.parametrize("size", [(8000, 3), (3, 8000)])
+def test_very_long_pictures(size: tuple[int, int]) -> None:
+    """A short side of a few pixels does not vanish at a reduced scale."""
+    result = Picture(ImageGenerator(size).media()).rgb(1000)
+    assert max(result.size) >= 1000
+    assert min(result.size) >= 1
+
+
+def test_cache() -> None:
+    """A larger decoded copy serves smaller wishes, and takes the smaller one's place."""
+    picture = Picture(ImageGenerator((640, 480)).media())
+    small = picture.rgb(100)
+    assert small is picture.rgb(80)
+    full = picture.rgb()
+    assert (640, 480) == full.size
+    assert full is picture.rgb(100) is picture.rgb(10_000)
+
+
+def test_threads_share_one_decode() -> None:
+    """Callers in several threads get the same image."""
+    picture = Picture(ImageGenerator((640, 480)).media())
+    with ThreadPoolExecutor(4) as threads:
+        results = set(map(id, threads.map(lambda _: picture.rgb(), range(8))))
+    assert 1 == len(results)
+
+
+def test_wish_below_one_pixel() -> None:
+    """A length that is no length is the caller's mistake."""
+    with pytest.raises(ValueError, match="long_side_px: expected at least 1, got 0"):
+        Picture(ImageGenerator((8, 8)).media()).rgb(0)
+
+
+def test_empty() -> None:
+    """No bytes are refused as such, by name."""
+    with pytest.raises(EmptyInputError, match="'photo.jpg' is empty"):
+        Picture(Media(b"", "photo.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("data", "looks_like"),
+    [
+        (b"Dear diary, nothing happened.\n", "text/plain"),
+        (b"<!doctype html><html><title>404</title></html>", "text/html"),
+        (b"%PDF-1.7\n", "application/pdf"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", None),
+        (b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41", "video/mp4"),
+        (b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(64), "image/x-canon-cr2"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", None),
+        (bytes(range(256)), "application/octet-stream"),
+        (b"\xff", "application/octet-stream"),
+    ],
+)
+def test_other_content(data: bytes, looks_like: str | None) -> None:
+    """Anything else, whatever its name, is refused with what it looks like and what is accepted."""
+    with pytest.raises(UnsupportedMediaError) as caught:
+        Picture(Media(data, "holiday.jpg"))
+    assert "'holiday.jpg' looks like" in str(caught.value)
+    assert "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF" in str(caught.value)
+    assert looks_like is None or looks_like in str(caught.value)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("wanted_px", [None, 20])
+def test_cut_off(image_format: str, share: float, wanted_px: int | None) -> None:
+    """A file that ends early is an error, at reduced scale as well, and never half a picture."""
+    data = ImageGenerator((160, 120), format=image_format).encode()
+    kept = data[: max(32, int(len(data) * share))]
+    with pytest.raises(CorruptMediaError, match="'cut'"):
+        Picture(Media(kept, "cut")).rgb(wanted_px)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+
+
+def test_cut_off_progressive_jpeg() -> None:
+    """A progressive JPEG that lacks its last passes is an error too."""
+    data = encoded(ImageGenerator((160, 120)).image(), "JPEG", progressive=True)
+    with pytest.raises(CorruptMediaError, match="cut off"):
+        Picture(Media(data[: len(data) * 3 // 4])).rgb()
+
+
+def test_broken_pixels() -> None:
+    """A wrong checksum in a PNG is an error of one line."""
+    data = bytearray(ImageGenerator((64, 64), format="PNG").encode())
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(CorruptMediaError) as caught:
+        Picture(Media(bytes(data))).rgb()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_flipped_bytes(image_format: str) -> None:
+    """Random damage gives a picture or an error of ours, and no warning."""
+    original = ImageGenerator((48, 32), format=image_format, seed=3).encode()
+    random = np.random.default_rng(5)
+    for _ in range(40):
+        data = bytearray(original)
+        for position in random.integers(4, len(data), 4):
+            data[position] = int(random.integers(0, 256))
+        try:
+            result = Picture(Media(bytes(data)), max_pixels=1_000_000).rgb(16)
+        except ClServeError:
+            continue
+        assert "RGB" == result.mode
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\x00\x00",
+        b"Exif\x00\x00garbage that is no TIFF",
+        b"Exif\x00\x00II*\x00\xff\xff\xff\x7f",
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff" + b"\xee" * 40,
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x02\x00\x04\x00\x00\x00abcd",
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x63\x00\x00\x00",
+    ],
+)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif(image_format: str, exif: bytes) -> None:
+    """Broken EXIF, or an orientation that does not exist, leaves the picture as stored."""
+    data = encoded(corners(), image_format, exif=exif)
+    assert (64, 32) == Picture(Media(data)).size == Picture(Media(data)).rgb().size
+
+
+def test_broken_tiff_metadata() -> None:
+    """A TIFF with a tag that points nowhere is read all the same."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[33432] = "a notice that is long enough to be kept elsewhere"
+    data = bytearray(encoded(corners(), "TIFF", tiffinfo=tags))
+    entry = data.index(struct.pack("<HH", 33432, 2))
+    data[entry + 8 : entry + 12] = struct.pack("<I", 2**31 - 1)
+    assert (64, 32) == Picture(Media(bytes(data))).rgb().size
+
+
+def declared(image_format: str) -> bytes:
+    """A small file whose header claims 30,000 x 30,000 pixels, or the most its format allows."""
+    if image_format == "PNG":
+        return png(30_000, 30_000, 8, 2)
+    if image_format == "WEBP":
+        image = Image.new("RGBA", (16, 16), (1, 2, 3, 4))
+        data = bytearray(encoded(image, "WEBP", exif=b"Exif\x00\x00"))
+        start = data.index(b"VP8X") + 12
+        data[start : start + 6] = (16_382).to_bytes(3, "little") * 2
+        return bytes(data)
+    data = bytearray(ImageGenerator((64, 48), format=image_format).encode())
+    if image_format == "JPEG":
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = struct.pack(">HH", 30_000, 30_000)
+    elif image_format == "GIF":
+        data[6:10] = struct.pack("<HH", 30_000, 30_000)
+    elif image_format == "BMP":
+        data[18:26] = struct.pack("<ii", 30_000, 30_000)
+    elif image_format == "TIFF":
+        for tag in (256, 257):
+            start = data.index(struct.pack("<HH", tag, 4)) + 8
+            data[start : start + 4] = struct.pack("<I", 30_000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_decompression_bomb(image_format: str) -> None:
+    """A small file that declares a huge picture is refused by its header."""
+    with pytest.raises(TooLargeError):
+        Picture(Media(declared(image_format)))
+
+
+def test_pixel_limit() -> None:
+    """The limit is inclusive, and the message gives the size and the limit."""
+    media = ImageGenerator((100, 80)).media()
+    assert (100, 80) == Picture(media, max_pixels=8000).size
+    with pytest.raises(TooLargeError, match=r"100x80 = 8000 pixels; the limit is 7999"):
+        Picture(media, max_pixels=7999)
+
+
+def test_raised_limit() -> None:
+    """A limit above Pillow's own is the one that counts, without a warning."""
+    picture = Picture(Media(png(20_000, 10_000, 8, 0)), max_pixels=200_000_000)
+    assert (20_000, 10_000) == picture.size
+    assert 0 < (Image.MAX_IMAGE_PIXELS or 0) < 200_000_000 / 2
+
+
+def test_filters_are_set_once() -> None:
+    """Reading many pictures does not pile up warning filters."""
+    media = ImageGenerator((8, 8)).media()
+    Picture(media)
+    before = len(warnings.filters)
+    Picture(media).rgb()
+    assert before == len(warnings.filters)
