@@ -3,7 +3,7 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve stop test lint format bench lock
+.PHONY: help setup setup-dev serve stop test lint format openapi bench lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ lint: setup-dev ## Format, lint, types, layers, wheels
 format: setup-dev ## Write the format and the safe fixes
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+openapi: setup-dev ## Write docs/openapi.json anew
+	@.venv/bin/python scripts/write_openapi.py
 
 bench: setup-dev ## Benchmarks: ratios to bare processes and to a plain service
 	@.venv/bin/python -m benchmarks

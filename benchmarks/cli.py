@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks import comparison, hosting, policies
 from benchmarks.comparison import Plan
@@ -204,7 +205,9 @@ def main() -> None:
     try:
         cli(prog_name="python -m benchmarks")
     except (BenchmarkError, ClServeError) as error:
-        Console(stderr=True).print(f"[bold red]benchmarks:[/] {error}", highlight=False)
+        Console(stderr=True).print(
+            f"[bold red]benchmarks:[/] {escape(str(error))}", highlight=False
+        )
         sys.exit(1)
 
 

@@ -84,8 +84,8 @@ def create_venv(python):
     root = [] if os.geteuid() == 0 else [shutil.which("sudo") or ""]
     package = "python3-venv" if python == sys.executable else Path(python).name + "-venv"
     if apt and "" not in root:
-        _runs(root + [apt, "update", "-qq"])
-        _runs(root + [apt, "install", "-y", "-qq", package])
+        _runs([*root, apt, "update", "-qq"])
+        _runs([*root, apt, "install", "-y", "-qq", package])
     if not (_runs(command) and _has_pip()):
         fail(
             "The virtual environment could not be created.",

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.runtime.errors import ConfigError
+from deployments.runtime.picture import DEFAULT_MAX_PIXELS
 
 IMPORT_PATH = "serve_app.app:build"
 
@@ -66,6 +67,11 @@ class Limits(_Strict):
     """What one request may cost: ``args.limits``."""
 
     max_upload_bytes: int = Field(default=64 * 2**20, ge=1, description="Body size of a request.")
+    max_pixels: int = Field(
+        default=DEFAULT_MAX_PIXELS,
+        ge=1,
+        description="Width times height of a picture; decoding takes 3 bytes for each.",
+    )
     max_files: int = Field(default=64, ge=1, description="Files in one request.")
     max_concurrent_requests: int = Field(
         default=64,

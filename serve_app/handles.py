@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import ray
 from ray import serve
+from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue] - a C extension
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
@@ -164,6 +165,7 @@ def _join(stack: Stack) -> str:
     if running is None:
         raise StackError("no graph runs on this machine; start one with `cl-serve up`")
     os.environ.update(running.ray_environment)
+    Config.initialize("")  # Ray reads its environment when it is imported; this reads it again
     return running.ray_address
 
 

@@ -25,7 +25,7 @@ from deployments.runtime.errors import (
     ModelError,
     ModelNotInstalledError,
 )
-from deployments.runtime.picture import Picture
+from deployments.runtime.picture import DEFAULT_MAX_PIXELS, Picture
 from deployments.runtime.types import Media
 from serve_app.batching import Batcher
 from serve_app.config import NodeTuning, describe_validation_error, parse_tuning
@@ -58,6 +58,7 @@ class SegmentCall:
     media: Media | None
     imports: Mapping[str, Any]
     params: Mapping[str, Mapping[str, Any]]
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +94,13 @@ class _LoadedNode:
 class _Upload:
     """The roots of one request in this process; the picture is opened once, when first needed."""
 
-    def __init__(self, media: Media) -> None:
+    def __init__(self, media: Media, max_pixels: int) -> None:
         self.upload = media
+        self._max_pixels = max_pixels
 
     @cached_property
     def image(self) -> Picture:
-        return Picture(self.upload)
+        return Picture(self.upload, max_pixels=self._max_pixels)
 
 
 class Host:
@@ -144,7 +146,7 @@ class Host:
 
     async def run(self, call: SegmentCall) -> SegmentReply:
         """Run one segment; a node's failure is a value in the reply, not an exception."""
-        upload = _Upload(call.media) if call.media is not None else None
+        upload = _Upload(call.media, call.max_pixels) if call.media is not None else None
         elapsed_ms: dict[str, float] = {}
         began_s = time.perf_counter()
 

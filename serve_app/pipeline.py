@@ -23,6 +23,7 @@ from deployments.runtime.errors import (
     OverloadedError,
 )
 from deployments.runtime.types import Media
+from serve_app.config import Limits
 from serve_app.graph import Graph, Segment
 from serve_app.host import Failure, Host, NodeHealth, SegmentCall, SegmentReply
 from serve_app.walk import walk
@@ -87,9 +88,15 @@ class RemoteHost:
 class Pipeline:
     """Answers requests by walking the graph over hosts."""
 
-    def __init__(self, graph: Graph, hosts: Mapping[str, Host | RemoteHost]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        hosts: Mapping[str, Host | RemoteHost],
+        limits: Limits,
+    ) -> None:
         """Keep the graph and who runs it: ``hosts`` has every deployment that hosts nodes."""
         self.graph = graph
+        self._limits = limits
         self._hosts: Mapping[str, HostCaller] = hosts
 
     async def analyze(
@@ -97,7 +104,7 @@ class Pipeline:
         media: Media,
         outputs: Iterable[str],
         params: Mapping[str, Mapping[str, Any]],
-        timeout_s: float,
+        timeout_s: float | None = None,
     ) -> Analysis:
         """Compute the named outputs of one upload; the work that they share is done once.
 
@@ -105,13 +112,15 @@ class Pipeline:
             media: the upload.
             outputs: node names.
             params: node name to the request parameters that were given for it.
-            timeout_s: time limit of all of it.
+            timeout_s: time limit of all of it, at most and by default the configured one.
 
         Raises:
             UnknownOutputError: an output is not a node of the graph.
             DeadlineExceededError: the time limit passed.
 
         """
+        limit_s = self._limits.request_timeout_s
+        limit_s = min(timeout_s or limit_s, limit_s)
         outputs = tuple(dict.fromkeys(outputs))
         segments = self.graph.plan(outputs)
         producer = {name: segment for segment in segments for name in segment.exports}
@@ -128,6 +137,7 @@ class Pipeline:
                 media if segment.needs_media else None,
                 {name: known[name] for name in segment.imports},
                 {name: params[name] for name in segment.nodes if name in params},
+                self._limits.max_pixels,
             )
             start_s = time.perf_counter()
             try:
@@ -139,11 +149,11 @@ class Pipeline:
             return reply.results
 
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(limit_s):
                 replies = await walk(needs, step)
         except TimeoutError as error:
             raise DeadlineExceededError(
-                f"the request took longer than its limit of {timeout_s:g} s",
+                f"the request took longer than its limit of {limit_s:g} s",
             ) from error
         values = {name: value for reply in replies.values() for name, value in reply.items()}
         return Analysis(

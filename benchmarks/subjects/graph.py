@@ -28,14 +28,17 @@ _COMMAND_TIMEOUT_S = 600
 
 @dataclass(frozen=True, slots=True)
 class GraphService(Service):
-    """A running stack: a service that can be reached over Ray handles as well."""
+    """A running stack: a service that can be reached over Ray handles as well.
 
-    ray_address: str
+    ``state`` is the folder of the stack's state, which is how a Ray driver finds it and is let in.
+    """
+
+    state: Path
 
     def measure_handles(self, photo: bytes, timing: Timing) -> Run:
         """Measure the Python handle API, all calls from one driver, whose CPU is not counted."""
         meter = CpuMeter(self.processes)
-        run = in_process(_call_handles, meter, self.ray_address, photo, timing)
+        run = in_process(_call_handles, meter, self.state, photo, timing)
         return replace(run, cpu_s=meter.cpu_s)
 
 
@@ -65,7 +68,7 @@ def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterato
             yield GraphService(
                 url=f"{running.url}/v1/face_embedding",
                 processes=running.mark.processes,
-                ray_address=running.ray_address,
+                state=state,
             )
         finally:
             _cl_serve("down", f"--state={state}")
@@ -88,9 +91,9 @@ def _cl_serve(*arguments: str) -> None:
         raise BenchmarkError(f"`cl-serve {arguments[0]}` failed:\n{done.stdout.strip()}")
 
 
-def _call_handles(window: Window, address: str, photo: bytes, timing: Timing) -> Run:
+def _call_handles(window: Window, state: Path, photo: bytes, timing: Timing) -> Run:
     """Call the graph in a closed loop as a Ray driver; runs in a process of its own."""
-    client = connect(address)
+    client = connect(Stack(state))
     latencies_ms: list[float] = []
     begin_s = time.perf_counter() + timing.warm_up_s
     end_s = begin_s + timing.seconds

@@ -90,6 +90,7 @@ _BMP_HEADER_SIZES = frozenset(
 )
 
 _TS_PACKET_BYTES = 188  # ISO/IEC 13818-1
+_TS_SYNCS = 3  # two may be chance
 _M2TS_PACKET_BYTES = 192  # as on Blu-ray: four bytes of time code before each packet
 
 # What the standard library's table lacks in some version that we run on; the first extension of
@@ -267,7 +268,7 @@ def _first_directory(file: BinaryIO, order: str) -> dict[int, int]:
 def _transport_stream(head: bytes) -> str | None:
     for first, packet_bytes in ((0, _TS_PACKET_BYTES), (4, _M2TS_PACKET_BYTES)):
         syncs = head[first::packet_bytes][:5]
-        if len(syncs) > 1 and set(syncs) == {ord("G")}:
+        if len(syncs) >= _TS_SYNCS and set(syncs) == {ord("G")}:
             return "video/mp2t"
     return None
 
@@ -278,11 +279,11 @@ def _bmp(head: bytes) -> str | None:
 
 
 def _text(head: bytes) -> str | None:
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "text/plain"
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoder = codecs.getincrementaldecoder("utf-16" if wide else "utf-8")()
     try:
         # The sample may end within a character, so it is not the final piece.
-        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
+        text = decoder.decode(head, final=False)
     except UnicodeDecodeError:
         return None
     if any(character < " " and character not in "\t\n\r\f\x1b" for character in text):
@@ -293,8 +294,10 @@ def _text(head: bytes) -> str | None:
 
 def _other(head: bytes) -> str:
     guess = _guess(head)
-    # What is told apart above would have been recognised there.
-    return guess if guess and guess not in _OWN_TYPES else UNKNOWN
+    # What is told apart above, text included, would have been recognised there.
+    if guess is None or guess in _OWN_TYPES or guess.startswith("text/"):
+        return UNKNOWN
+    return guess
 
 
 def _guess(head: bytes) -> str | None:

@@ -52,7 +52,7 @@ class Ingress:
         }
         if self._local is not None:
             hosts[INGRESS] = self._local
-        self._pipeline = Pipeline(graph, hosts)
+        self._pipeline = Pipeline(graph, hosts, limits)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take new tuning of the nodes hosted here."""
@@ -67,10 +67,7 @@ class Ingress:
         timeout_s: float | None = None,
     ) -> Analysis:
         """Answer a handle call; see ``Pipeline.analyze``."""
-        limit_s = self._limits.request_timeout_s
-        return await self._pipeline.analyze(
-            media, outputs, params, min(timeout_s or limit_s, limit_s)
-        )
+        return await self._pipeline.analyze(media, outputs, params, timeout_s)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP app, once the constructor has run."""
@@ -99,7 +96,10 @@ def build_http_app(
         },
     )
     app.include_router(AboutRoutes(graph, pipeline, store).router, tags=["about"])
-    app.include_router(NodeRoutes(graph, pipeline, limits).router, tags=["capabilities"])
+    nodes = NodeRoutes(graph, pipeline, limits)
+    app.include_router(nodes.router, tags=["capabilities"])
+    components = app.openapi().setdefault("components", {})  # FastAPI keeps what it returns
+    components.setdefault("schemas", {}).update(nodes.definitions)
     return app
 
 

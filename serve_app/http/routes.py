@@ -6,7 +6,8 @@ from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.json_schema import JsonSchemaMode
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,21 +31,18 @@ class NodeRoutes:
     """``POST /v1/<node>`` for every node, and ``POST /v1/analyze`` for several at once."""
 
     def __init__(self, graph: Graph, pipeline: Pipeline, limits: Limits) -> None:
-        """Make the routes; ``router`` holds them."""
+        """Make the routes; ``router`` holds them, ``definitions`` the schemas they refer to."""
         self._graph = graph
         self._pipeline = pipeline
         self._limits = limits
         self.router = APIRouter(prefix="/v1")
+        self._results, self.definitions = _result_schemas(graph)
         for node in graph.values():
             self._add_node(node)
         self._add_analyze()
 
     def _add_node(self, node: Node) -> None:
         owners = plain_parameters(self._graph, node)
-        schema = adapter_for(node.capability.result).json_schema(
-            ref_template="#/components/schemas/{model}",
-            mode="serialization",
-        )
 
         async def endpoint(request: Request, query: BaseModel) -> Response:
             given = query.model_dump(exclude_unset=True)
@@ -68,7 +66,7 @@ class NodeRoutes:
             endpoint,
             _query_model(f"{_title(node.name)}Query", fields),
             summary=node.capability.summary,
-            schema=schema,
+            schema=self._results[node.name],
         )
 
     def _add_analyze(self) -> None:
@@ -106,22 +104,13 @@ class NodeRoutes:
             info = copy(node.capability.params.model_fields[name])
             info.alias = info.validation_alias = info.serialization_alias = dotted
             fields[dotted.replace(".", "__")] = (info.annotation, info)
-        results = {
-            name: adapter_for(node.capability.result).json_schema(
-                ref_template="#/components/schemas/{model}",
-                mode="serialization",
-            )
-            for name, node in self._graph.items()
-        }
-        definitions = {k: v for s in results.values() for k, v in s.pop("$defs", {}).items()}
         schema = {
             "type": "object",
             "required": ["outputs", "problems"],
             "properties": {
-                "outputs": {"type": "object", "properties": results},
+                "outputs": {"type": "object", "properties": self._results},
                 "problems": {"type": "object", "description": "A problem per failed output."},
             },
-            "$defs": definitions,
         }
         self._add(
             "/analyze",
@@ -173,8 +162,7 @@ class NodeRoutes:
         encoder = Encoder(request)
 
         async def analyze(media: Media) -> Analysis:
-            timeout_s = self._limits.request_timeout_s
-            return await self._pipeline.analyze(media, outputs, params, timeout_s)
+            return await self._pipeline.analyze(media, outputs, params)
 
         if not uploads.many:
             analysis = await analyze(uploads.files[0])
@@ -229,6 +217,19 @@ def dotted_parameters(graph: Graph) -> dict[str, tuple[Node, str]]:
         for node in graph.values()
         for name in node.capability.params.model_fields
     }
+
+
+def _result_schemas(graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
+    """JSON Schemas of the nodes' results by node name, and of the types that they refer to."""
+    adapters: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+        (name, "serialization", adapter_for(node.capability.result)) for name, node in graph.items()
+    ]
+    schemas, together = TypeAdapter.json_schemas(
+        adapters,
+        ref_template="#/components/schemas/{model}",
+    )
+    results = {str(name): schema for (name, _), schema in schemas.items()}
+    return results, together.get("$defs", {})
 
 
 def server_timing(elapsed_ms: Mapping[str, float]) -> str:

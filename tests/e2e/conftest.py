@@ -1,12 +1,12 @@
 """One real stack for all end-to-end tests: Ray, HAProxy and the graph of config/serve.yaml."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 
 from deployments.runtime.models import ModelStore
+from deployments.runtime.types import Media
 from serve_app.config import ServeFile, load_file
 from serve_app.handles import Client, connect
 from serve_app.settings import config_folder
@@ -63,12 +63,6 @@ def handles(stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture
-def read(photo: object) -> object:
+def read(photo: Callable[[str], Media]) -> Callable[[str], bytes]:
     """Read a test photograph by name."""
-
-    def read_bytes(name: str) -> bytes:
-        path = photo(name)  # type: ignore[operator]
-        assert isinstance(path, Path)
-        return path.read_bytes()
-
-    return read_bytes
+    return lambda name: photo(name).data

@@ -22,8 +22,9 @@ LANDMARKS = (
 )
 """In the order of the model's outputs. Right and left are the person's own."""
 
-_SCORE_CLIP = 100.0
-"""Logits are clipped to +-100, ``score_clipping_thresh``; exp() of more would overflow float32."""
+_SCORE_CLIP = 80.0
+"""Logits are clipped to this on both sides. MediaPipe's ``score_clipping_thresh`` is 100, of which
+exp() would overflow float32; the score is 0 or 1 to the last digit either way."""
 
 _MAX_CANDIDATES = 512
 """The most anchors of one view that are looked at, best first. A view of 100 faces has about as

@@ -17,6 +17,9 @@ from PIL import Image
 TILE_OVERLAP_SHARE = 0.25
 """Share of a tile's side that its neighbour shows too; a face up to this size is whole in one."""
 
+_MAX_TILE_SHARE = 0.75
+"""Of the picture's long side: a larger tile shows nothing that the whole picture does not."""
+
 _BACKGROUND = 0
 """What lies around the picture: black, as MediaPipe's letterbox has it."""
 
@@ -95,22 +98,19 @@ def tiles(size: tuple[int, int], input_px: int, max_tiles: int, min_side_px: int
         size: (width, height) of the picture in pixels.
         input_px: side of the detector's input.
         max_tiles: the most tiles.
-        min_side_px: the smallest useful side of a tile in the picture's pixels; a picture that
-            would need smaller ones gets tiles of this side, and fewer of them.
+        min_side_px: the smallest useful side of a tile, in the picture's pixels.
 
     Returns:
-        Tiles in rows from the top left. None if one tile would show the whole picture.
+        Tiles in rows from the top left. None where they would show hardly less than the whole.
 
     """
-    side, columns, rows = min(
+    grids = [
         (max(_side(size[0], columns), _side(size[1], rows)), columns, rows)
         for columns, rows in product(range(1, max_tiles + 1), repeat=2)
         if columns * rows <= max_tiles
-    )
-    if side < min_side_px:
-        side = float(min_side_px)
-        columns, rows = (_count(length, side) for length in size)
-    if columns * rows == 1:
+    ]
+    side, columns, rows = min((grid for grid in grids if grid[0] >= min_side_px), default=grids[0])
+    if side > _MAX_TILE_SHARE * max(size):
         return []
     return [
         _tile(size, input_px, side, left, top)
@@ -147,7 +147,7 @@ def render(picture: Image.Image, view: View, input_px: int) -> NDArray[np.uint8]
     left, top, right, bottom = view.target
     shown = picture.resize(
         (right - left, bottom - top),
-        Image.Resampling.BILINEAR,
+        Image.Resampling.HAMMING,
         box=(x1 * picture.width, y1 * picture.height, x2 * picture.width, y2 * picture.height),
         reducing_gap=_REDUCING_GAP,
     )
@@ -161,14 +161,6 @@ def render(picture: Image.Image, view: View, input_px: int) -> NDArray[np.uint8]
 def _side(length_px: int, count: int) -> float:
     """Side of ``count`` tiles in a row that cover a length with the least overlap allowed."""
     return length_px / (count - (count - 1) * TILE_OVERLAP_SHARE)
-
-
-def _count(length_px: int, side_px: float) -> int:
-    """Tiles of a side that cover a length with the least overlap allowed, or more."""
-    if length_px <= side_px:
-        return 1
-    step_px = side_px * (1 - TILE_OVERLAP_SHARE)
-    return 1 + int(np.ceil((length_px - side_px) / step_px - 1e-9))
 
 
 def _starts(length_px: int, side_px: float, count: int) -> list[float]:

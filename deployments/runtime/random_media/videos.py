@@ -62,6 +62,10 @@ class VideoGenerator:
         """
         if any(side < 2 or side % 2 for side in self.size):  # noqa: PLR2004 - the evenness rule
             raise ValueError(f"size: expected even numbers from 2, got {self.size}")
+        if self.frame_count < 1:
+            raise ValueError(
+                f"duration_s: expected at least one frame's time, got {self.duration_s}",
+            )
         if not 1 <= self.scenes <= self.frame_count:
             raise ValueError(
                 f"scenes: expected 1 to {self.frame_count}, the number of frames; "

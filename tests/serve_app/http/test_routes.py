@@ -25,7 +25,7 @@ def make_client(limits: Limits = LIMITS) -> TestClient:
     graph = make_graph()
     hosts = {name: Host([(graph[name], make_settings())]) for name in graph}
     store = ModelStore(load_catalogue(DEFAULT_CATALOGUE))
-    app = build_http_app(graph, Pipeline(graph, hosts), store, limits)
+    app = build_http_app(graph, Pipeline(graph, hosts, limits), store, limits)
     app.add_middleware(RequestGuard, limits=limits)
     return TestClient(app, raise_server_exceptions=False)
 
