@@ -1,20 +1,43 @@
 """The command group, and the one place where errors become messages and exit codes."""
 
 import sys
+from importlib import import_module
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from deployments.runtime.errors import ClServeError
-from serve_app.cli.models import models
-from serve_app.cli.stack import down, up
 
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
 
+COMMANDS = {
+    "up": "serve_app.cli.stack:up",
+    "down": "serve_app.cli.stack:down",
+    "models": "serve_app.cli.models:models",
+}
+"""Command to where it is; imported when it is called, since importing Ray takes seconds on a Pi."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is called, or shown in the help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name all commands, in the order in which one needs them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        return getattr(import_module(module), attribute)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cl-ml-serve")
 def cli() -> None:
     """Serve photo and video models as one graph, on this machine or a cluster.
@@ -22,11 +45,6 @@ def cli() -> None:
     Start with `cl-serve up`: it fetches the default models, starts the graph and shows what it
     finds in a sample photo. `cl-serve down` ends all that it started.
     """
-
-
-cli.add_command(up)
-cli.add_command(down)
-cli.add_command(models)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_swagger import patch_fastapi
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -87,6 +88,9 @@ def build_http_app(
     app = FastAPI(
         title="cl-ml-serve",
         version=version("cl-ml-serve"),
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         summary="A self-hosted photo and video ML service: one typed graph on Ray Serve.",
         exception_handlers={
             ClServeError: _on_error,
@@ -96,6 +100,7 @@ def build_http_app(
         },
     )
     app.include_router(AboutRoutes(graph, pipeline, store).router, tags=["about"])
+    patch_fastapi(app)  # /docs from this machine: FastAPI's own fetches scripts from elsewhere
     nodes = NodeRoutes(graph, pipeline, limits)
     app.include_router(nodes.router, tags=["capabilities"])
     components = app.openapi().setdefault("components", {})  # FastAPI keeps what it returns

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
-from pydantic.json_schema import JsonSchemaMode
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +21,7 @@ from serve_app.pipeline import Analysis, Pipeline
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+    from pydantic.json_schema import JsonSchemaMode
 
 ParamsByNode = dict[str, dict[str, Any]]
 Answer = Callable[[Encoder, Analysis], Any]
