@@ -31,22 +31,32 @@ class Layout:
         title: what the table calls it.
         hosts: deployment name to the face nodes that it hosts; a node in none has its own.
         replicas: deployment name to its number of replicas, where it is not 1.
+        concurrent_batches: inferences at once of each face node in each replica.
 
     """
 
     title: str
     hosts: Mapping[str, tuple[str, ...]]
     replicas: Mapping[str, int]
+    concurrent_batches: int = 1
 
+
+_PAIR = {"face_detection_alignment": FACE_NODES[:2]}
+_TOGETHER = {"faces": FACE_NODES}
+_IN_INGRESS = {INGRESS: FACE_NODES}
 
 LAYOUTS = (
     Layout("separate", {}, {}),
-    Layout("detection+alignment", {"face_detection_alignment": FACE_NODES[:2]}, {}),
-    Layout("together", {"faces": FACE_NODES}, {}),
-    Layout("together ×2", {"faces": FACE_NODES}, {"faces": 2}),
-    Layout("ingress", {INGRESS: FACE_NODES}, {}),
-    Layout("ingress ×2", {INGRESS: FACE_NODES}, {INGRESS: 2}),
+    Layout("detection+alignment", _PAIR, {}),
+    Layout("detection+alignment, 2 batches", _PAIR, {}, 2),
+    Layout("together", _TOGETHER, {}),
+    Layout("together, 2 batches", _TOGETHER, {}, 2),
+    Layout("together ×2", _TOGETHER, {"faces": 2}),
+    Layout("ingress", _IN_INGRESS, {}),
+    Layout("ingress, 2 batches", _IN_INGRESS, {}, 2),
+    Layout("ingress ×2", _IN_INGRESS, {INGRESS: 2}),
 )
+"""``×2`` is two replicas, ``2 batches`` two inferences at once in one process."""
 
 
 class GraphFile:
@@ -110,6 +120,12 @@ class GraphFile:
         for entry in old.values():
             for node, settings in (entry.get("user_config") or {}).items():
                 tuning.setdefault(deployment_of[node], {})[node] = settings
+        for node in FACE_NODES:
+            settings = tuning.setdefault(deployment_of[node], {}).get(node, {})
+            tuning[deployment_of[node]][node] = {
+                **settings,
+                "max_concurrent_batches": layout.concurrent_batches,
+            }
         deployments: list[dict[str, Any]] = []
         for name in dict.fromkeys([INGRESS, *deployment_of.values()]):
             entry = dict(old.get(name) or {"ray_actor_options": {"num_cpus": _NUM_CPUS}})

@@ -20,9 +20,10 @@ def comparison_table(found: Comparison) -> Table:
         box=SIMPLE_HEAD,
         title=f"{found.photo.workload}: {width}x{height}, {len(found.photo.data) / 1e6:.2f} MB",
         title_justify="left",
+        caption="milliseconds per photo; one: with a single client",
+        caption_justify="left",
     )
-    _columns(table, "Subject", "images/s", "of bare", "CPU ms/photo", "p50 ms", "p95 ms")
-    _columns(table, "p50 ms, 1 client", "p95 ms, 1 client", first_left=False)
+    _columns(table, "Subject", "images/s", "of bare", "CPU ms", "p50", "p95", "p50 one", "p95 one")
     rows: tuple[tuple[str, Run, Run | None], ...] = (
         (f"bare, {found.bare_all.clients} processes", found.bare_all, found.bare_one),
         ("plain FastAPI, HTTP", found.plain_all, found.plain_one),
@@ -47,7 +48,9 @@ def targets_table(judged: Sequence[Judged]) -> Table:
     """Show every target with its verdict."""
     table = Table(box=SIMPLE_HEAD, title="Targets for cl-ml-serve", title_justify="left")
     table.add_column("Workload")
-    _columns(table, "Target", "measured", "wanted", "verdict")
+    table.add_column("Target", no_wrap=True)
+    for title in ("measured", "wanted", "verdict"):
+        table.add_column(title, justify="right")
     for entry in judged:
         target = entry.target
         table.add_row(
@@ -74,9 +77,14 @@ def processes_table(run: Run, title: str) -> Table:
 
 def layouts_table(rows: Sequence[dict[str, Any]], clients: int) -> Table:
     """Show hosting layouts side by side; the rows are those of ``hosting.compare``."""
-    table = Table(box=SIMPLE_HEAD, title="Hosting layouts, small photo", title_justify="left")
-    _columns(table, "Layout", f"images/s, {clients} clients", "CPU ms/photo", "p50 ms", "p95 ms")
-    _columns(table, "p50 ms, 1 client", "memory MB", first_left=False)
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"Hosting layouts, small photo, {clients} clients",
+        title_justify="left",
+        caption="milliseconds per photo; one: with a single client",
+        caption_justify="left",
+    )
+    _columns(table, "Layout", "images/s", "CPU ms", "p50", "p95", "p50 one", "memory MB")
     for row in rows:
         everything, one = row["all"], row["one"]
         table.add_row(
@@ -107,6 +115,8 @@ def policies_table(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _columns(table: Table, *titles: str, first_left: bool = True) -> None:
-    for i, title in enumerate(titles):
-        table.add_column(title, justify="left" if first_left and i == 0 else "right")
+def _columns(table: Table, first: str, *others: str) -> None:
+    """Add a column of names and columns of numbers; figures that are cut off are no use."""
+    table.add_column(first, no_wrap=True)
+    for title in others:
+        table.add_column(title, justify="right", no_wrap=True)

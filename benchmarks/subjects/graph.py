@@ -1,6 +1,7 @@
 """cl-ml-serve itself: started and ended by its own command, reached over HTTP and over handles."""
 
 import asyncio
+import logging
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def _cl_serve(*arguments: str) -> None:
 
 def _call_handles(window: Window, state: Path, photo: bytes, timing: Timing) -> Run:
     """Call the graph in a closed loop as a Ray driver; runs in a process of its own."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     client = connect(Stack(state))
     latencies_ms: list[float] = []
     begin_s = time.perf_counter() + timing.warm_up_s

@@ -50,7 +50,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command; expected errors are shown as a sentence, without a traceback."""
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)  # what a command gave to ``ctx.exit``, else None
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -60,6 +60,7 @@ def main() -> None:
     except ClServeError as error:
         _complain(str(error))
         sys.exit(EXIT_FAILURE)
+    sys.exit(code or 0)
 
 
 def _complain(message: str) -> None:

@@ -44,9 +44,9 @@ def test_face_is_upright_in_its_place(chain: FaceChain, photo: Photo) -> None:
 
 def test_turned_photo_gives_the_same_crop(chain: FaceChain, photo: Photo) -> None:
     """A photo on its side, with landmarks to match, gives the crop of the upright photo."""
-    upright = Picture(photo("obama"))
+    image = to_image(photo("obama"))
+    upright, turned = (Picture(to_media(i)) for i in (image, image.rotate(90, expand=True)))
     (face,) = chain.detect(photo("obama")).faces
-    turned = Picture(to_media(to_image(photo("obama")).rotate(90, expand=True)))
     turned_face = Face(
         face.box,
         face.confidence,

@@ -13,7 +13,7 @@ def ramp(width: int, height: int) -> Image.Image:
     """A picture whose red is x and whose green is y, in quarters of a pixel."""
     x, y = np.arange(width) / 4, np.arange(height) / 4
     pixels = np.stack(np.broadcast_arrays(x[None, :], y[:, None], 7.0), axis=2)
-    return Image.fromarray(pixels.astype(np.uint8))
+    return Image.fromarray(np.rint(pixels).astype(np.uint8))
 
 
 def test_identity() -> None:
@@ -40,7 +40,8 @@ def test_places(scale: float, angle: float) -> None:
     shown = crop[centres[:, 1], centres[:, 0], :2]
     inside = np.all((expected > 2) & (expected < 245), axis=1)
     assert inside.sum() > 20
-    assert np.abs(shown[inside] - expected[inside]).max() <= 1.2
+    # Pillow's transform rounds down, hence the half.
+    assert np.abs(shown[inside] + 0.5 - expected[inside]).max() <= 1
 
 
 def test_reduction_does_not_alias() -> None:

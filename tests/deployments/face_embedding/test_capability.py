@@ -90,7 +90,7 @@ def test_crowd_is_recognised(chain: FaceChain, photo: Photo) -> None:
     """Faces of 70 pixels and more in a montage are those of the portraits they were cut from."""
     portraits = {name: to_image(photo(name)) for name in FACE_TILES}
     references = {name: chain.embed(photo(name)).faces[0].embedding for name in FACE_TILES}
-    image, _ = crowd(portraits, (200, 150, 120, 100, 90, 80, 75, 70), (1200, 900), 3)
+    image, _ = crowd(portraits, (200, 150, 120, 100, 90, 80, 75, 70), (1200, 900), 4)
     faces = chain.embed(to_media(image), effort="thorough").faces
     assert len(faces) == 8
     for face in faces:
