@@ -7,11 +7,12 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.answers import check, expected_embedding
-from benchmarks.layouts import PHOTOS, GraphFile, installed_path
+from benchmarks.layouts import PHOTOS, ROOT, GraphFile, installed_path
 from benchmarks.load.child import Window, in_process
 from benchmarks.load.run import Run, Timing
 from benchmarks.photos import Photo, Workload, make_photo
 from benchmarks.progress import Steps
+from benchmarks.report.doubts import digest, doubts
 from benchmarks.report.targets import Comparison
 from benchmarks.subjects import bare
 from benchmarks.subjects.graph import graph_service
@@ -55,11 +56,13 @@ class Outcome:
     """What came out.
 
     ``drift`` is by how much bare photos per second changed from the first run to one after all
-    others, as a share: what the machine itself, or others on it, did to the figures.
+    others, as a share: what the machine itself, or others on it, did to the figures. ``doubts``
+    are reasons not to believe them.
     """
 
     comparisons: Mapping[Workload, Comparison]
     drift: float
+    doubts: Sequence[str]
 
 
 def prepare(config: Path, workloads: Sequence[Workload]) -> dict[Workload, Photo]:
@@ -77,6 +80,7 @@ def compare(plan: Plan, photos: Mapping[Workload, Photo], steps: Steps) -> Outco
         BenchmarkError: a subject failed, or two of them disagree about the photo.
 
     """
+    code = digest(ROOT)
     runs: dict[Workload, dict[str, Run]] = {name: {} for name in photos}
     cores = bare.cores()
 
@@ -113,10 +117,11 @@ def compare(plan: Plan, photos: Mapping[Workload, Photo], steps: Steps) -> Outco
 
     first = next(iter(photos))
     again = measure_bare(first, cores)
-    return Outcome(
-        {name: Comparison(photo, **runs[name]) for name, photo in photos.items()},
-        again.images_per_s / runs[first]["bare_all"].images_per_s - 1,
-    )
+    drift = again.images_per_s / runs[first]["bare_all"].images_per_s - 1
+    found: dict[Workload, Comparison] = {
+        name: Comparison(photo, **runs[name]) for name, photo in photos.items()
+    }
+    return Outcome(found, drift, doubts(found, drift, code_changed=digest(ROOT) != code))
 
 
 def _prepare(

@@ -47,8 +47,8 @@ _IN_INGRESS = {INGRESS: FACE_NODES}
 
 LAYOUTS = (
     Layout("separate", {}, {}),
-    Layout("detection+alignment", _PAIR, {}),
-    Layout("detection+alignment, 2 batches", _PAIR, {}, 2),
+    Layout("pair", _PAIR, {}),
+    Layout("pair, 2 batches", _PAIR, {}, 2),
     Layout("together", _TOGETHER, {}),
     Layout("together, 2 batches", _TOGETHER, {}, 2),
     Layout("together ×2", _TOGETHER, {"faces": 2}),
@@ -56,7 +56,8 @@ LAYOUTS = (
     Layout("ingress, 2 batches", _IN_INGRESS, {}, 2),
     Layout("ingress ×2", _IN_INGRESS, {INGRESS: 2}),
 )
-"""``×2`` is two replicas, ``2 batches`` two inferences at once in one process."""
+"""``pair`` is detection with alignment, ``×2`` two replicas, ``2 batches`` two inferences at once
+in one process."""
 
 
 class GraphFile:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from deployments.runtime.models import ModelStore, load_catalogue
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from tests.deployments.faces_support import FaceChain
 
 TESTS = Path(__file__).parent
+
+# A property that takes long on a busy machine is not wrong.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

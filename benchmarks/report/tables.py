@@ -9,8 +9,9 @@ from rich.table import Table
 from benchmarks.load.run import Run
 from benchmarks.report.targets import Comparison, Judged
 
-_STYLE = {"pass": "green", "short": "bold red"}
+_STYLE = {"pass": "green", "short": "bold red", "void": "yellow"}
 _SHOWN_PROCESSES = 8
+_PADDING = (0, 0, 0, 1)  # top, right, bottom, left: the tables fit 80 columns
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -18,6 +19,7 @@ def comparison_table(found: Comparison) -> Table:
     width, height = found.photo.size
     table = Table(
         box=SIMPLE_HEAD,
+        padding=_PADDING,
         title=f"{found.photo.workload}: {width}x{height}, {len(found.photo.data) / 1e6:.2f} MB",
         title_justify="left",
         caption="milliseconds per photo; one: with a single client",
@@ -46,11 +48,13 @@ def comparison_table(found: Comparison) -> Table:
 
 def targets_table(judged: Sequence[Judged]) -> Table:
     """Show every target with its verdict."""
-    table = Table(box=SIMPLE_HEAD, title="Targets for cl-ml-serve", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD, padding=_PADDING, title="Targets for cl-ml-serve", title_justify="left"
+    )
     table.add_column("Workload")
-    table.add_column("Target", no_wrap=True)
+    table.add_column("Target")
     for title in ("measured", "wanted", "verdict"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for entry in judged:
         target = entry.target
         table.add_row(
@@ -65,7 +69,7 @@ def targets_table(judged: Sequence[Judged]) -> Table:
 
 def processes_table(run: Run, title: str) -> Table:
     """Show which processes of a service use the CPU."""
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    table = Table(box=SIMPLE_HEAD, padding=_PADDING, title=title, title_justify="left")
     _columns(table, "Process", "CPU ms/photo", "share")
     photos, total_s = max(len(run.latencies_ms), 1), sum(run.cpu_s.values()) or 1.0
     ranked = sorted(run.cpu_s.items(), key=lambda item: -item[1])
@@ -79,9 +83,10 @@ def layouts_table(rows: Sequence[dict[str, Any]], clients: int) -> Table:
     """Show hosting layouts side by side; the rows are those of ``hosting.compare``."""
     table = Table(
         box=SIMPLE_HEAD,
+        padding=_PADDING,
         title=f"Hosting layouts, small photo, {clients} clients",
         title_justify="left",
-        caption="milliseconds per photo; one: with a single client",
+        caption="milliseconds per photo; one: with a single client; pair: detection, alignment",
         caption_justify="left",
     )
     _columns(table, "Layout", "images/s", "CPU ms", "p50", "p95", "p50 one", "memory MB")
@@ -101,7 +106,9 @@ def layouts_table(rows: Sequence[dict[str, Any]], clients: int) -> Table:
 
 def policies_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Show batching policies side by side; the rows are those of ``policies.compare``."""
-    table = Table(box=SIMPLE_HEAD, title="Batching policies", title_justify="left")
+    table = Table(
+        box=SIMPLE_HEAD, padding=_PADDING, title="Batching policies", title_justify="left"
+    )
     _columns(table, "Policy", "wait ms", "clients", "requests/s", "p50 ms", "units/batch")
     for row in rows:
         table.add_row(

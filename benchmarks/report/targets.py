@@ -12,7 +12,8 @@ from benchmarks.load.run import Run
 from benchmarks.photos import Photo, Workload
 
 Relation = Literal["at most", "at least"]
-Verdict = Literal["pass", "short"]
+Verdict = Literal["pass", "short", "void"]
+"""``void`` is for a run that can't be believed, whatever its figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +132,11 @@ TARGETS: tuple[Target, ...] = (
 )
 
 
-def judge(comparisons: Mapping[Workload, Comparison]) -> list[Judged]:
+def judge(comparisons: Mapping[Workload, Comparison], *, valid: bool = True) -> list[Judged]:
     """Judge every target whose workload was measured, in the order of ``TARGETS``."""
     judged: list[Judged] = []
     for target in TARGETS:
         if target.workload in comparisons:
             value = target.measure(comparisons[target.workload])
-            judged.append(Judged(target, value, target.verdict(value)))
+            judged.append(Judged(target, value, target.verdict(value) if valid else "void"))
     return judged

@@ -29,15 +29,8 @@ process, finds the picture decoded. It is a quarter of a 12-megapixel photo (400
 which a JPEG decoder gives cheaply; 1024 would be half of it, for 8 ms more."""
 
 CROPPED_CONFIDENCE_THRESHOLD = 0.3
-"""Highest threshold in a picture that is known to be a face. The letterboxed and the bordered
-view of the test photos without a face stay below this, but for one."""
-
-_CPU_ROWS_PER_RUN = 4
-"""With several threads; one thread takes views one by one. Measured on x86-64, ms a view at 1, 4
-and 16 rows: one thread 3.5, 4.4 and 5.5, as more rows leave the processor's cache; two threads 4.9,
-3.8 and 3.4. More rows also hold more memory: 100 MB at 24 rows."""
-_DEVICE_ROWS_PER_RUN = 64
-"""On a graphics processor, which needs many rows to be busy; bounds its memory."""
+"""Highest threshold in a picture that is known to be a face: what resembles one most is it, and a
+face that is missed there loses its alignment."""
 
 _INPUT_CENTRE = np.float32(127.5)  # 0..255 becomes -1..1, as both variants take it
 
@@ -102,12 +95,8 @@ class FaceDetection(Capability[FaceDetectionParams, DetectedFaces]):
         units: Sequence[NDArray[np.uint8]],
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Run the detector: regressors (A, 16) and logits (A,) per unit."""
-        rows = self._rows_per_run()
-        parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-        for start in range(0, len(units), rows):
-            regressors, logits = self._session.run(_to_input(units[start : start + rows]))
-            parts += zip(regressors, logits[..., 0], strict=True)
-        return parts
+        regressors, logits = self._session.run(_to_input(units))
+        return list(zip(regressors, logits[..., 0], strict=True))
 
     def finish(
         self,
@@ -133,18 +122,13 @@ class FaceDetection(Capability[FaceDetectionParams, DetectedFaces]):
             faces = to_faces(found.take(np.arange(min(1, len(found)))), state.size)
             faces = faces or (Face(Box(0.0, 0.0, 1.0, 1.0), 0.0, {}),)
         else:
-            found = larger_than(found, params.min_face_size_px)
+            found = larger_than(found, params.min_face_size)
             faces = to_faces(found.take(np.arange(min(params.limit, len(found)))), state.size)
         return DetectedFaces(faces, *state.size)
 
     def sample(self) -> tuple[Picture]:
         """Return a small made-up photo, which has no face."""
         return (Picture(ImageGenerator(size=(320, 240)).media()),)
-
-    def _rows_per_run(self) -> int:
-        if self._session.provider != "cpu":
-            return _DEVICE_ROWS_PER_RUN
-        return 1 if self.settings.num_threads == 1 else _CPU_ROWS_PER_RUN
 
 
 def _to_input(units: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:

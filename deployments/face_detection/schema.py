@@ -25,7 +25,7 @@ class FaceDetectionParams(Params):
         le=1.0,
         description="Of two boxes whose intersection over union is larger, the better one stays.",
     )
-    min_face_size_px: float = Field(
+    min_face_size: float = Field(
         default=0.0,
         ge=0.0,
         description="Shortest longer side of a face's box, in pixels of the original picture.",
@@ -40,8 +40,8 @@ class FaceDetectionParams(Params):
         default="standard",
         description=(
             "How hard to look: 'fast' finds faces from about a tenth of the picture's long side, "
-            "'standard' from a twentieth and also those that fill the frame, 'thorough' from a "
-            "thirtieth. Costs 1, up to 8 and up to 24 runs of the model."
+            "'standard' also those that fill the frame or are cut by its edge, 'thorough' from a "
+            "thirtieth. Costs 1, 2 and up to 24 runs of the model."
         ),
     )
     cropped: bool = Field(
@@ -49,6 +49,6 @@ class FaceDetectionParams(Params):
         description=(
             "The picture is a crop of one face: return exactly one face, the most confident, or "
             "the whole picture without landmarks and with confidence 0 where none is found. "
-            "Effort, limit and min_face_size_px do not apply."
+            "Effort, limit and min_face_size do not apply."
         ),
     )

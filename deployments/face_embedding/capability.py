@@ -22,13 +22,6 @@ from deployments.runtime.types import AlignedFaces, Box, Face
 CROP_PX = 112
 """Width and height of the crops that all models of this capability take."""
 
-_CPU_ROWS_PER_RUN = 4
-"""With several threads; one thread takes faces one by one. Measured on x86-64, one thread, ms a
-face at 1, 4 and 16 rows: 5.1, 6.6 and 7.3, as more rows leave the processor's cache; two threads
-5.9, 4.7 and 7.5."""
-_DEVICE_ROWS_PER_RUN = 64
-"""On a graphics processor, which needs many rows to be busy; bounds its memory."""
-
 
 class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
     """Turns aligned faces into vectors and rates them."""
@@ -77,12 +70,8 @@ class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
 
     def infer(self, units: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Embed crops of any mix of photos: (D,) float32 per crop, as the model gives it."""
-        rows = self._rows_per_run()
-        parts: list[NDArray[np.float32]] = []
-        for start in range(0, len(units), rows):
-            crops = [crop[..., self._order] for crop in units[start : start + rows]]
-            parts += list(self._session.run(to_input(crops, self._subtract, self._divide))[0])
-        return parts
+        crops = [crop[..., self._order] for crop in units]
+        return list(self._session.run(to_input(crops, self._subtract, self._divide))[0])
 
     def finish(self, work: Work, parts: Sequence[NDArray[np.float32]]) -> FaceEmbeddings:
         """Put faces, embeddings and quality together."""
@@ -111,11 +100,6 @@ class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
         crop = np.broadcast_to(ramp[:, None, None], (CROP_PX, CROP_PX, 3))
         face = Face(Box(0.25, 0.25, 0.75, 0.75), 0.9, {})
         return (AlignedFaces((face,), crop[None].copy(), 224, 224),)
-
-    def _rows_per_run(self) -> int:
-        if self._session.provider != "cpu":
-            return _DEVICE_ROWS_PER_RUN
-        return 1 if self.settings.num_threads == 1 else _CPU_ROWS_PER_RUN
 
 
 def _rate(face: Face, aligned: AlignedFaces, row: int) -> FaceQuality:

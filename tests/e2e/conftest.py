@@ -30,7 +30,8 @@ def stack(
 ) -> Iterator[Stack]:
     """Start the stack once; at the end no process and no listener of it may be left."""
     del store  # installs the models
-    stack = Stack(tmp_path_factory.mktemp("state"))
+    # The default folder below $XDG_STATE_HOME, so that examples find it as they stand.
+    stack = Stack(tmp_path_factory.mktemp("state") / "cl-ml-serve")
     state = stack.up(serve_file, print)
     yield stack
     assert stack.down() > 0

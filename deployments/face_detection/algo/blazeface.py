@@ -26,9 +26,9 @@ _SCORE_CLIP = 80.0
 """Logits are clipped to this on both sides. MediaPipe's ``score_clipping_thresh`` is 100, of which
 exp() would overflow float32; the score is 0 or 1 to the last digit either way."""
 
-_MAX_CANDIDATES = 512
-"""The most anchors of one view that are looked at, best first. A view of 100 faces has about as
-many above any useful threshold; a threshold near 0 must not make suppression quadratic in 2304."""
+_MAX_CANDIDATES = 256
+"""The most anchors of one view that are looked at, best first. A face has three to eight above a
+useful threshold; a threshold near 0 must not make suppression quadratic in 2304 anchors."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def decode(
         threshold: lowest score to keep, 0 to 1.
 
     Returns:
-        Candidates in input pixels, best first, at most 512.
+        Candidates in input pixels, best first, at most 256.
 
     """
     logits = np.clip(logits, -_SCORE_CLIP, _SCORE_CLIP)

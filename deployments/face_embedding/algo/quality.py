@@ -8,11 +8,11 @@ Calibration on the crops of seven portraits, blurred by a Gaussian of the given 
 pixels: range of the variance, and the cosine of MobileFaceNet's embedding with the sharp crop's::
 
     deviation   variance   sharpness    cosine
-    0           264-727    0.93-0.97    1
-    1            38-77     0.66-0.79    0.97-0.98
-    1.5          12-26     0.38-0.57    0.89-0.95
-    2             6-11     0.23-0.35    0.74-0.89
-    3             2-4      0.09-0.17    0.41-0.72
+    0           382-873    0.95-0.98    1
+    1            41-78     0.67-0.80    0.97-0.99
+    1.5          13-26     0.39-0.57    0.91-0.96
+    2             6-11     0.23-0.35    0.75-0.89
+    3             2-4      0.09-0.17    0.43-0.72
 """
 
 from typing import Any

@@ -53,7 +53,7 @@ def test_undetermined(source: list[tuple[float, float]], target: list[tuple[floa
     [
         (SQUARE, Similarity(1, 0, 0, 0)),
         (SQUARE * 3, Similarity(3, 0, 0, 0)),
-        (SQUARE + (5, -2), Similarity(1, 0, 5, -2)),
+        (SQUARE + np.array([5, -2]), Similarity(1, 0, 5, -2)),
         (SQUARE @ np.array([(0, 1), (-1, 0)]), Similarity(0, 1, 0, 0)),
     ],
 )

@@ -40,8 +40,10 @@ def test_places(scale: float, angle: float) -> None:
     shown = crop[centres[:, 1], centres[:, 0], :2]
     inside = np.all((expected > 2) & (expected < 245), axis=1)
     assert inside.sum() > 20
-    # Pillow's transform rounds down, hence the half.
-    assert np.abs(shown[inside] + 0.5 - expected[inside]).max() <= 1
+    # One grey level is four pixels of the picture. Pillow rounds the levels down on the way.
+    difference = shown[inside] - expected[inside]
+    assert np.abs(difference).max() <= 1.6
+    assert np.abs(difference.mean(axis=0) + 0.25).max() <= 0.35
 
 
 def test_reduction_does_not_alias() -> None:

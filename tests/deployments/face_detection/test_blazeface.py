@@ -70,7 +70,7 @@ def test_decode_is_bounded() -> None:
     anchors = VARIANTS["blazeface_full_range"].anchors
     logits = np.linspace(-9, 9, len(anchors), dtype=np.float32)
     found = decode(np.zeros((len(anchors), 16), np.float32), logits, anchors, 0.0)
-    assert len(found) == 512
+    assert len(found) == 256
     assert found.scores[0] > found.scores[-1] > 0.9
 
 

@@ -15,6 +15,7 @@ from deployments.face_detection.algo.search import (
 
 VARIANT = VARIANTS["blazeface_full_range"]
 SIZE = (1600, 1200)
+VIEWS = plan(SIZE, 192, "thorough")
 Outputs = tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]
 
 
@@ -38,7 +39,7 @@ def show(outputs: Outputs, view: int, box: tuple[float, ...], logit: float) -> N
 def search(outputs: Outputs, confidence_threshold: float = 0.6) -> list[list[int]]:
     """Find faces and return their boxes in whole pixels of the picture."""
     found = find(
-        plan(SIZE, 192, "standard"),
+        VIEWS,
         *outputs,
         size=SIZE,
         variant=VARIANT,
@@ -50,10 +51,10 @@ def search(outputs: Outputs, confidence_threshold: float = 0.6) -> list[list[int
 
 def test_nothing() -> None:
     """A model that sees nothing gives no face, and so do no faces."""
-    assert search(silent(8)) == []
+    assert search(silent(len(VIEWS))) == []
     found = find(
-        plan(SIZE, 192, "standard"),
-        *silent(8),
+        VIEWS,
+        *silent(len(VIEWS)),
         size=SIZE,
         variant=VARIANT,
         confidence_threshold=0.6,
@@ -65,14 +66,14 @@ def test_nothing() -> None:
 
 def test_letterbox_to_pixels() -> None:
     """A box in the letterboxed view comes out in the picture's pixels."""
-    outputs = silent(8)
+    outputs = silent(len(VIEWS))
     show(outputs, 0, (96, 96, 24, 24), 3)
     assert search(outputs) == [[700, 500, 900, 700]]
 
 
 def test_border_is_for_large_faces() -> None:
     """The bordered view counts for faces of a quarter of the long side, and not for smaller."""
-    outputs = silent(8)
+    outputs = silent(len(VIEWS))
     show(outputs, 1, (96, 96, 23, 23), 3)
     assert search(outputs) == []
     show(outputs, 1, (96, 96, 48, 48), 3)
@@ -81,17 +82,17 @@ def test_border_is_for_large_faces() -> None:
 
 def test_no_face_beside_the_picture() -> None:
     """A face whose centre is in the border is not a face of the picture."""
-    outputs = silent(8)
+    outputs = silent(len(VIEWS))
     show(outputs, 1, (20, 96, 60, 60), 3)
     assert search(outputs) == []
 
 
 def test_cut_face_loses() -> None:
     """A tile's part of a face is dropped for the whole face, however confident the tile is."""
-    outputs = silent(8)
+    outputs = silent(len(VIEWS))
     show(outputs, 2, (180, 100, 60, 60), 9)
     (part,) = search(outputs)
-    tile_right_px = plan(SIZE, 192, "standard")[2].source[2] * SIZE[0]
+    tile_right_px = VIEWS[2].source[2] * SIZE[0]
     assert part[0] < tile_right_px < part[2]
     # The same place in the letterboxed view, a little larger.
     whole = (part[0] - 20, part[1] - 20, part[2] + 20, part[3] + 20)
@@ -104,7 +105,7 @@ def test_cut_face_loses() -> None:
 def test_tiles_need_more_confidence() -> None:
     """What is just enough in the whole picture is not in a tile."""
     logit = float(np.log(0.6 / 0.4)) + TILE_LOGIT_PENALTY
-    outputs = silent(8)
+    outputs = silent(len(VIEWS))
     show(outputs, 3, (96, 96, 30, 30), logit - 0.01)
     assert search(outputs) == []
     show(outputs, 3, (96, 96, 30, 30), logit + 0.01)

@@ -29,9 +29,12 @@ from tests.deployments.faces_support import (
 Photo = Callable[[str], Media]
 
 
-def embed(chain: FaceChain, aligned: AlignedFaces, **params: float) -> FaceEmbeddings:
+def embed(
+    chain: FaceChain, aligned: AlignedFaces, *, normalize: bool = True, min_quality: float = 0.0
+) -> FaceEmbeddings:
     """Embed aligned faces."""
-    return chain.embedding.run_batch([((aligned,), FaceEmbeddingParams(**params))])[0]
+    params = FaceEmbeddingParams(normalize=normalize, min_quality=min_quality)
+    return chain.embedding.run_batch([((aligned,), params)])[0]
 
 
 def test_golden(chain: FaceChain, photo: Photo) -> None:
