@@ -131,17 +131,22 @@ class Stack:
             _wait_until_running(state)
             progress("Testing every node")
             _wait_until_ready(state)
+        except StackError as error:
+            self.down(keep_logs=True)
+            raise StackError(f"{error}\nThe logs are in {folder}/session_latest/logs") from error
         except BaseException:
             self.down()
             raise
         return state
 
-    def down(self) -> int:
+    def down(self, *, keep_logs: bool = False) -> int:
         """End every process of the stack; return how many there were, 0 if none ran."""
         state = self.running()
         if state is None:
             return 0
         ended = state.mark.end_processes()
+        if not keep_logs:
+            shutil.rmtree(state.folder, ignore_errors=True)
         self._state.unlink(missing_ok=True)
         return ended
 
