@@ -148,7 +148,7 @@ def cli(  # noqa: PLR0913 - one parameter per option
         "workloads": {name: found.to_json() for name, found in outcome.comparisons.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
-    plot.draw(outcome.comparisons, out / "report.png")
+    plot.draw(outcome.comparisons, out / "report.png", valid=not outcome.doubts)
     _write(out / "report.json", plan, busy, report)
     console.print(f"Report: {out / 'report.json'}, {out / 'report.png'}", soft_wrap=True)
     if check and any(entry.verdict != "pass" for entry in judged):
@@ -161,7 +161,7 @@ def hosts(*, seconds: float, clients: int, config: Path, quick: bool, out: Path)
     """Compare ways to spread the face nodes over deployments, on the small photo.
 
     Every layout is a stack of its own, made from the YAML file by changing `hosts` and
-    `replicas`. Takes about seven minutes. docs/decisions/0003-hosting.md draws the conclusion.
+    `replicas`. Takes about ten minutes. docs/decisions/0003-hosting.md draws the conclusion.
     """
     plan = _plan(config, ("small",), clients, seconds, quick=quick)
     console = Console()

@@ -6,6 +6,8 @@ time of an orphan that somebody outside the group waits for is.
 """
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,15 +25,26 @@ class CpuMeter:
         self._group = group
         self._known = {process: name_of(process) for process in group()}
         self._before: dict[psutil.Process, float] = {}
+        self._own_before: dict[psutil.Process, float] = {}
+        self._busy_before_s = 0.0
+        self._began_s = 0.0
         self.cpu_s: dict[str, float] = {}
+        self.others_share = 0.0
+        """Share of the machine that neither the group nor this benchmark used, 0 to 1."""
 
     def begin(self) -> None:
         """Read the CPU time of every known process."""
+        self._began_s = time.perf_counter()
+        self._busy_before_s = _busy_s()
+        self._own_before = _read(tree_of(os.getpid())())
         self._before = _read(self._known)
 
     def end(self) -> None:
         """Read it again, look for processes that were born meanwhile, and fill ``cpu_s``."""
         after = _read(self._known)
+        own_after = _read(tree_of(os.getpid())())
+        busy_s = _busy_s() - self._busy_before_s
+        machine_s = (time.perf_counter() - self._began_s) * (psutil.cpu_count() or 1)
         # A process born in the window has used all of its time in it. The search is not in the
         # figures: whoever was known has been read already.
         born = {p: name_of(p) for p in self._group() if p not in self._known}
@@ -40,6 +53,14 @@ class CpuMeter:
         for process, name in (self._known | born).items():
             used_s = after.get(process, 0.0) - self._before.get(process, 0.0)
             self.cpu_s[name] = self.cpu_s.get(name, 0.0) + used_s
+        # The load generator is ours, and so is a peer, which may be in both groups.
+        own_s = sum(
+            used_s - self._own_before.get(process, 0.0)
+            for process, used_s in own_after.items()
+            if process not in after
+        )
+        unexplained_s = busy_s - own_s - sum(self.cpu_s.values())
+        self.others_share = min(max(unexplained_s / machine_s, 0.0), 1.0)
 
 
 def tree_of(pid: int) -> Group:
@@ -89,6 +110,13 @@ def name_of(process: psutil.Process) -> str:
             if word.endswith(".py"):
                 return _SHORT_NAMES.get(Path(word).name, Path(word).name)
     return program
+
+
+def _busy_s() -> float:
+    """CPU seconds that all cores have worked for anybody, other virtual machines included."""
+    times = psutil.cpu_times()
+    extra = (getattr(times, name, 0.0) for name in ("nice", "irq", "softirq", "steal"))
+    return times.user + times.system + sum(extra)
 
 
 def _read(processes: Iterable[psutil.Process]) -> dict[psutil.Process, float]:

@@ -27,6 +27,7 @@ class Run:
         stages_ms: mean milliseconds of each stage of a photo, as the subject itself reports them.
         cpu_s: CPU seconds (user and system) in the window, by process name; empty where not
             measured. The load generator's are never in it.
+        others_share: share of the machine that others used in the window, 0 to 1.
 
     """
 
@@ -35,6 +36,7 @@ class Run:
     latencies_ms: Sequence[float]
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     cpu_s: Mapping[str, float] = field(default_factory=dict)
+    others_share: float = 0.0
 
     @property
     def images_per_s(self) -> float:
@@ -79,6 +81,7 @@ class Run:
             "p50_ms": round(self.p50_ms, 2),
             "p95_ms": round(self.p95_ms, 2),
             "stages_ms": {name: round(ms, 2) for name, ms in self.stages_ms.items()},
+            "others_share": round(self.others_share, 3),
             "cpu_s": {name: round(s, 3) for name, s in self.cpu_s.items()},
             "latencies_ms": [round(ms, 2) for ms in self.latencies_ms],
         }

@@ -15,6 +15,9 @@ MAX_DRIFT = 0.1
 """Of bare images/s between the first and the last run. Beyond it the machine changed more than a
 tuning would."""
 
+MAX_OTHERS = 0.05
+"""Share of the machine that others may use while something is measured."""
+
 MAX_OVER_BARE = 1.05
 """No service with bare's models is faster than bare on all cores; a little is noise."""
 
@@ -47,6 +50,11 @@ def doubts(
     if code_changed:
         found.append("code or configuration was edited meanwhile")
     for name, comparison in comparisons.items():
+        for key, run in comparison.runs.items():
+            if run.others_share > MAX_OTHERS:
+                found.append(
+                    f"others used {run.others_share:.0%} of the machine during {key}, {name} photo"
+                )
         for title, run in (
             ("plain FastAPI", comparison.plain_all),
             ("cl-ml-serve", comparison.served_all),

@@ -30,8 +30,8 @@ def stages_of(found: Comparison) -> dict[str, dict[str, float]]:
     return stages
 
 
-def draw(comparisons: Mapping[Workload, Comparison], path: Path) -> None:
-    """Write the plot as a PNG."""
+def draw(comparisons: Mapping[Workload, Comparison], path: Path, *, valid: bool = True) -> None:
+    """Write the plot as a PNG; that of a run which is not believed says so itself."""
     # Imported here: it is a development dependency and slow to load.
     import matplotlib as mpl  # noqa: PLC0415
 
@@ -51,6 +51,8 @@ def draw(comparisons: Mapping[Workload, Comparison], path: Path) -> None:
         axes[0][column].set_title(f"{workload}: {width}×{height}, the whole machine")
         _draw_stages(axes[1][column], found)
         axes[1][column].set_title(f"{workload}: where the time goes, one client")
+    if not valid:
+        figure.suptitle("void: see the doubts in report.json", color="#c8553d")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -25,7 +25,7 @@ def comparison_table(found: Comparison) -> Table:
         caption="milliseconds per photo; one: with a single client",
         caption_justify="left",
     )
-    _columns(table, "Subject", "images/s", "of bare", "CPU ms", "p50", "p95", "p50 one", "p95 one")
+    _columns(table, "Subject", "img/s", "of bare", "CPU", "p50", "p95", "p50 one", "p95 one")
     rows: tuple[tuple[str, Run, Run | None], ...] = (
         (f"bare, {found.bare_all.clients} processes", found.bare_all, found.bare_one),
         ("plain FastAPI, HTTP", found.plain_all, found.plain_one),
@@ -86,10 +86,11 @@ def layouts_table(rows: Sequence[dict[str, Any]], clients: int) -> Table:
         padding=_PADDING,
         title=f"Hosting layouts, small photo, {clients} clients",
         title_justify="left",
-        caption="milliseconds per photo; one: with a single client; pair: detection, alignment",
+        caption="milliseconds per photo; one: with a single client; pair: detection with\n"
+        "alignment; MB: memory; others: share of the machine that others used",
         caption_justify="left",
     )
-    _columns(table, "Layout", "images/s", "CPU ms", "p50", "p95", "p50 one", "memory MB")
+    _columns(table, "Layout", "img/s", "CPU ms", "p50", "p95", "p50 one", "MB", "others")
     for row in rows:
         everything, one = row["all"], row["one"]
         table.add_row(
@@ -100,6 +101,7 @@ def layouts_table(rows: Sequence[dict[str, Any]], clients: int) -> Table:
             f"{everything['p95_ms']:.1f}",
             f"{one['p50_ms']:.1f}",
             f"{row['pss_mb']:.0f}",
+            f"{max(everything['others_share'], one['others_share']):.0%}",
         )
     return table
 

@@ -37,13 +37,18 @@ class Comparison:
         """What serving adds to the median latency of one photo at a time."""
         return self.served_one.p50_ms - self.bare_one.p50_ms
 
-    def to_json(self) -> dict[str, Any]:
-        """Return photo and runs as plain data."""
-        runs = {
-            field.name: value.to_json()
+    @property
+    def runs(self) -> dict[str, Run]:
+        """All runs by the names that they have here."""
+        return {
+            field.name: value
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Run)
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return photo and runs as plain data."""
+        runs = {name: run.to_json() for name, run in self.runs.items()}
         width, height = self.photo.size
         photo = {
             "source": self.photo.source,

@@ -7,12 +7,14 @@ the same machine and models can be faster, so this is what the others are measur
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 from benchmarks.layouts import FACE_NODES, GraphFile, installed_path
 from benchmarks.load.child import Window, in_process, spawn
+from benchmarks.load.cpu import CpuMeter
 from benchmarks.load.run import Run, Timing, combine
 from deployments.face_alignment import FaceAlignment
 from deployments.face_detection import FaceDetection
@@ -63,12 +65,14 @@ class FacePipeline:
 def measure(config: Path, photo: bytes, timing: Timing) -> Run:
     """Measure processes side by side, one for each of the clients, each in a loop of its own."""
     barrier = spawn.Barrier(timing.clients, timeout=_START_TIMEOUT_S)
+    meter = CpuMeter(list)  # all processes are this one's children; it sees what others use
     with ThreadPoolExecutor(timing.clients) as threads:
         pending = [
-            threads.submit(in_process, _loop, None, config, photo, barrier, timing)
-            for _ in range(timing.clients)
+            threads.submit(in_process, _loop, reads, config, photo, barrier, timing)
+            for reads in (meter, *[None] * (timing.clients - 1))
         ]
-        return combine([future.result() for future in pending])
+        run = combine([future.result() for future in pending])
+    return replace(run, others_share=meter.others_share)
 
 
 def cores() -> int:
@@ -77,7 +81,7 @@ def cores() -> int:
 
 
 def _loop(
-    _window: Window,
+    window: Window,
     config: Path,
     photo: bytes,
     barrier: Barrier,
@@ -91,6 +95,7 @@ def _loop(
     warm_s = time.perf_counter() + timing.warm_up_s
     while time.perf_counter() < warm_s:
         pipeline.run(Picture(media))
+    window.begin()
     began_s = now_s = time.perf_counter()
     cpu_began_s = time.process_time()
     while now_s - began_s < timing.seconds:
@@ -98,6 +103,7 @@ def _loop(
         latencies_ms.append((time.perf_counter() - now_s) * 1000)
         now_s = time.perf_counter()
     cpu_s = time.process_time() - cpu_began_s
+    window.end()
     return Run(
         clients=1,
         elapsed_s=now_s - began_s,

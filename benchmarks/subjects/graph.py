@@ -40,7 +40,7 @@ class GraphService(Service):
         """Measure the Python handle API, all calls from one driver, whose CPU is not counted."""
         meter = CpuMeter(self.processes)
         run = in_process(_call_handles, meter, self.state, photo, timing)
-        return replace(run, cpu_s=meter.cpu_s)
+        return replace(run, cpu_s=meter.cpu_s, others_share=meter.others_share)
 
 
 @contextmanager

@@ -24,4 +24,4 @@ class Service:
         """
         meter = CpuMeter(self.processes)
         run = in_process(generate, meter, Target(self.url, photo), timing)
-        return replace(run, cpu_s=meter.cpu_s)
+        return replace(run, cpu_s=meter.cpu_s, others_share=meter.others_share)

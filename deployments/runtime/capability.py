@@ -88,7 +88,7 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
         """The catalogue entry in use, or None when the capability has no model."""
         return self.settings.model or self.default_model
 
-    def load(self) -> None:  # noqa: B027 - most media tools have nothing to load
+    def load(self) -> None:
         """Load models and warm up. Raises a ``ModelError`` when a model can't be used."""
 
     @abstractmethod
@@ -132,7 +132,10 @@ def installed_capabilities() -> dict[str, type[Capability[Any, Any]]]:
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         loaded = entry.load()
         if not (isinstance(loaded, type) and issubclass(loaded, Capability)):
-            message = f"entry point {entry.name!r} in {ENTRY_POINT_GROUP!r}: expected a Capability class, got {loaded!r}"
+            message = (
+                f"entry point {entry.name!r} in {ENTRY_POINT_GROUP!r}: "
+                f"expected a Capability class, got {loaded!r}"
+            )
             raise ConfigError(message)
         if entry.name in found or loaded.name != entry.name:
             message = (

@@ -86,6 +86,18 @@ def test_a_child_that_lives_on_is_counted() -> None:
     assert 0.3 - TICKS_S <= sum(meter.cpu_s.values()) < 1.5
 
 
+def test_what_others_use_is_seen() -> None:
+    """A process that is not this one's child, busy within the window, counts as others."""
+    code = _BURN.format(seconds=0.5)
+    meter = CpuMeter(list)
+    meter.begin()
+    # Started by a shell that ends at once, so that nobody here is its parent any more.
+    subprocess.run(["/bin/sh", "-c", f"{sys.executable} -c '{code}' &"], check=True)
+    time.sleep(1.0)
+    meter.end()
+    assert meter.others_share > 0.1
+
+
 class _Process:
     """Stands for a process with a command line."""
 

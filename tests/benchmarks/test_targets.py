@@ -97,6 +97,15 @@ def test_edited_code_raises_doubt(tmp_path: Path) -> None:
     assert ["code or configuration was edited meanwhile"] == doubts({}, 0.0, code_changed=True)
 
 
+def test_others_on_the_machine_raise_doubt() -> None:
+    """Each run says how much of the machine was not its own."""
+    found = made_up()
+    shared = replace(found, plain_one=replace(found.plain_one, others_share=0.3))
+    assert ["others used 30% of the machine during plain_one, small photo"] == doubts(
+        {"small": shared}, 0.0, code_changed=False
+    )
+
+
 def test_a_service_faster_than_bare_raises_doubt() -> None:
     """It can't be: bare does the same arithmetic on all cores and nothing else."""
     found = made_up()
@@ -190,7 +199,7 @@ def test_stages_never_go_below_zero() -> None:
 def test_the_plot_is_a_png(tmp_path: Path) -> None:
     """Both workloads are drawn into one file."""
     path = tmp_path / "report.png"
-    plot.draw({"small": made_up(), "large": made_up("large")}, path)
+    plot.draw({"small": made_up(), "large": made_up("large")}, path, valid=False)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,6 +1,8 @@
-"""One real stack for all end-to-end tests: Ray, HAProxy and the graph of config/serve.yaml."""
+"""One real stack for most end-to-end tests: Ray, HAProxy and the graph of config/serve.yaml."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -15,11 +17,27 @@ from serve_app.stack.processes import listener_on
 from serve_app.stack.ray_runtime import free_ports
 
 
+def on_free_port(name: str) -> ServeFile:
+    """Read a shipped file and give it a free port and no network."""
+    file = load_file(config_folder() / name)
+    return file.with_overrides(port=free_ports().gcs, offline=True)
+
+
+@contextmanager
+def started(file: ServeFile, folder: Path) -> Iterator[Stack]:
+    """Run a stack; when it has ended, no process and no listener of it may be left."""
+    stack = Stack(folder)
+    state = stack.up(file, print)
+    yield stack
+    assert stack.down() > 0
+    assert state.mark.processes() == []
+    assert listener_on(file.http_port) is None
+
+
 @pytest.fixture(scope="session")
 def serve_file() -> ServeFile:
-    """Give the shipped file, on a free port."""
-    file = load_file(config_folder() / "serve.yaml")
-    return file.with_overrides(port=free_ports().gcs, offline=True)
+    """Give the default file, on a free port."""
+    return on_free_port("serve.yaml")
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +49,8 @@ def stack(
     """Start the stack once; at the end no process and no listener of it may be left."""
     del store  # installs the models
     # The default folder below $XDG_STATE_HOME, so that examples find it as they stand.
-    stack = Stack(tmp_path_factory.mktemp("state") / "cl-ml-serve")
-    state = stack.up(serve_file, print)
-    yield stack
-    assert stack.down() > 0
-    assert state.mark.processes() == []
-    assert listener_on(serve_file.http_port) is None
+    with started(serve_file, tmp_path_factory.mktemp("state") / "cl-ml-serve") as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

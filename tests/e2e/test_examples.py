@@ -39,7 +39,7 @@ def examples() -> Iterator[object]:
                 yield pytest.param(match["language"], match["code"], id=name)
 
 
-@pytest.mark.parametrize(("language", "code"), examples())
+@pytest.mark.parametrize(("language", "code"), list(examples()))
 def test_example(
     running: RunningStack,
     photo: Callable[[str], Media],

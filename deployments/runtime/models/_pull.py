@@ -4,6 +4,7 @@ Within a run an archive that several entries share is fetched once, and so is it
 processes a lock per model lets one fetch while the others wait and then find it there.
 """
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -78,8 +79,9 @@ class PullRun:
         with disk_full_explained(self._layout.folder):
             runs.mkdir(parents=True, exist_ok=True)
             for left in runs.iterdir():
-                if time.time() - left.stat().st_mtime > STALE_RUN_S:
-                    shutil.rmtree(left, ignore_errors=True)
+                with contextlib.suppress(FileNotFoundError):  # a run that has ended just now
+                    if time.time() - left.stat().st_mtime > STALE_RUN_S:
+                        shutil.rmtree(left, ignore_errors=True)
             self._scratch = tempfile.TemporaryDirectory(dir=runs, ignore_cleanup_errors=True)
         return self
 

@@ -10,6 +10,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -387,3 +388,10 @@ def test_errors_are_model_errors(store: ModelStore, server: Server) -> None:
     server.faults["a.onnx"] = [404]
     [error] = store.pull_many(["a"]).values()
     assert isinstance(error, ModelError)
+
+
+def test_threads_may_pull_at_once(store: ModelStore) -> None:
+    """Runs that begin and end beside each other do not trip over each other's folders."""
+    installed = store.pull("a")
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: store.pull("a"), range(200))) == {installed}
