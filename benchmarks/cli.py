@@ -109,10 +109,11 @@ def cli(  # noqa: PLR0913 - one parameter per option
 
     \b
     bare           one process per core, capabilities called directly: the limit
-    plain FastAPI  one process with two threads: what most people would write
+    plain FastAPI  one process, defaults everywhere: what most people would write
+    tuned FastAPI  the same with this project's computing code, for information
     cl-ml-serve    as `cl-serve up` starts it, over HTTP and over Python handles
 
-    Ratios between the three are judged against targets. The report goes to benchmarks/out:
+    Ratios to bare and plain are judged against targets. The report goes to benchmarks/out:
     report.json has the raw numbers, report.png a plot. benchmarks/README.md says how to read it.
 
     \b

@@ -16,14 +16,14 @@ from benchmarks.report.doubts import digest, doubts
 from benchmarks.report.targets import Comparison
 from benchmarks.subjects import bare
 from benchmarks.subjects.graph import graph_service
-from benchmarks.subjects.plain import plain_fastapi
+from benchmarks.subjects.peer import peer_service
 from benchmarks.subjects.service import Service
 from deployments.runtime.models import ModelStore, load_catalogue
 
 START_S = 35.0
 """Expected seconds to start and end a stack, for the progress bar."""
 
-_RUNS_PER_WORKLOAD = 7
+_RUNS_PER_WORKLOAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,12 @@ def compare(plan: Plan, photos: Mapping[Workload, Photo], steps: Steps) -> Outco
         with steps.step(f"bare, {name} photo, {processes} at once", plan.run_s):
             return bare.measure(plan.config, photos[name].data, plan.timing(processes))
 
-    def measure_http(service: Service, key: str, title: str) -> None:
+    both = {"all": plan.clients, "one": 1}
+
+    def measure_http(service: Service, key: str, title: str, parts: Mapping[str, int]) -> None:
         for name, photo in photos.items():
             check(service.url, photo.data, expected[name], title)
-            for part, clients in (("all", plan.clients), ("one", 1)):
+            for part, clients in parts.items():
                 with steps.step(f"{title}, {name} photo, {clients} at once", plan.run_s):
                     run = service.measure(photo.data, plan.timing(clients))
                 runs[name][f"{key}_{part}"] = run
@@ -103,12 +105,16 @@ def compare(plan: Plan, photos: Mapping[Workload, Photo], steps: Steps) -> Outco
         runs[name]["bare_one"] = measure_bare(name, 1)
 
     steps.show("starting plain FastAPI")
-    with plain_fastapi(plan.config) as service:
-        measure_http(service, "plain", "plain FastAPI")
+    with peer_service("plain_fastapi", plan.config) as service:
+        measure_http(service, "plain", "plain FastAPI", both)
+
+    steps.show("starting tuned FastAPI")
+    with peer_service("tuned_fastapi", plan.config) as service:
+        measure_http(service, "tuned", "tuned FastAPI", {"all": plan.clients})
 
     steps.show("starting cl-ml-serve")
     with graph_service(plan.config) as service:
-        measure_http(service, "served", "cl-ml-serve")
+        measure_http(service, "served", "cl-ml-serve", both)
         for name, photo in photos.items():
             with steps.step(f"cl-ml-serve, {name} photo, over handles", plan.run_s):
                 run = service.measure_handles(photo.data, plan.timing(plan.clients))

@@ -57,6 +57,7 @@ def doubts(
                 )
         for title, run in (
             ("plain FastAPI", comparison.plain_all),
+            ("tuned FastAPI", comparison.tuned_all),
             ("cl-ml-serve", comparison.served_all),
         ):
             ratio = run.images_per_s / comparison.bare_all.images_per_s

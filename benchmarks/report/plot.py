@@ -7,7 +7,12 @@ from typing import Any
 from benchmarks.photos import Workload
 from benchmarks.report.targets import Comparison
 
-_COLOURS = {"bare": "#9aa5b1", "plain FastAPI": "#e8a33d", "cl-ml-serve": "#2f6fb0"}
+_COLOURS = {
+    "bare": "#9aa5b1",
+    "plain FastAPI": "#e8a33d",
+    "tuned FastAPI": "#c9b458",
+    "cl-ml-serve": "#2f6fb0",
+}
 _STAGE_COLOURS = ("#2f6fb0", "#58a4d6", "#a5d0ec", "#e8a33d", "#f3cf8e", "#c8553d", "#9aa5b1")
 REST = "HTTP and routing"
 
@@ -61,6 +66,7 @@ def _draw_rates(axis: Any, found: Comparison) -> None:  # noqa: ANN401 - matplot
     rates = {
         "bare": found.bare_all.images_per_s,
         "plain FastAPI": found.plain_all.images_per_s,
+        "tuned FastAPI": found.tuned_all.images_per_s,
         "cl-ml-serve": found.served_all.images_per_s,
     }
     bars = axis.bar(list(rates), list(rates.values()), color=[_COLOURS[name] for name in rates])

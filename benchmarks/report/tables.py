@@ -29,6 +29,7 @@ def comparison_table(found: Comparison) -> Table:
     rows: tuple[tuple[str, Run, Run | None], ...] = (
         (f"bare, {found.bare_all.clients} processes", found.bare_all, found.bare_one),
         ("plain FastAPI, HTTP", found.plain_all, found.plain_one),
+        ("tuned FastAPI, HTTP", found.tuned_all, None),
         ("cl-ml-serve, HTTP", found.served_all, found.served_one),
         ("cl-ml-serve, handles", found.handles_all, None),
     )

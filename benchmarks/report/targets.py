@@ -28,6 +28,7 @@ class Comparison:
     bare_one: Run
     plain_all: Run
     plain_one: Run
+    tuned_all: Run
     served_all: Run
     served_one: Run
     handles_all: Run

@@ -36,6 +36,7 @@ def made_up(workload: Workload = "small") -> Comparison:
         bare_one=run(25, 40, p50_ms=40),
         plain_all=run(16, 60),
         plain_one=run(10, 60),
+        tuned_all=run(30, 50),
         served_all=run(40, 60),
         served_one=run(20, 60, p50_ms=52),
         handles_all=run(38, 60),
@@ -135,7 +136,7 @@ def test_json_of_a_verdict_says_what_was_wanted() -> None:
 
 
 def test_json_of_a_comparison_has_all_runs() -> None:
-    """Photo, overhead and the seven runs."""
+    """Photo, overhead and the eight runs."""
     document = made_up().to_json()
     assert 12.0 == document["overhead_ms"]
     assert 4 == document["photo"]["bytes"]
@@ -144,6 +145,7 @@ def test_json_of_a_comparison_has_all_runs() -> None:
         "bare_one",
         "plain_all",
         "plain_one",
+        "tuned_all",
         "served_all",
         "served_one",
         "handles_all",

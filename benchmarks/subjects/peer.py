@@ -1,4 +1,4 @@
-"""Starting and ending the plain FastAPI peer."""
+"""Starting and ending a peer: another service on the same models."""
 
 import contextlib
 import socket
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import ROOT
@@ -21,9 +22,13 @@ _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.1
 
 
+Peer = Literal["plain_fastapi", "tuned_fastapi"]
+"""A module of ``benchmarks.peers``."""
+
+
 @contextmanager
-def plain_fastapi(config: Path) -> Iterator[Service]:
-    """Run the peer on a free port while the block runs.
+def peer_service(peer: Peer, config: Path) -> Iterator[Service]:
+    """Run a peer on a free port while the block runs.
 
     Raises:
         BenchmarkError: it did not start; the message holds what it printed.
@@ -35,7 +40,7 @@ def plain_fastapi(config: Path) -> Iterator[Service]:
             [
                 sys.executable,
                 "-m",
-                "benchmarks.peers.plain_fastapi",
+                f"benchmarks.peers.{peer}",
                 f"--port={port}",
                 f"--config={config}",
             ],
@@ -46,7 +51,7 @@ def plain_fastapi(config: Path) -> Iterator[Service]:
         try:
             if not _listens(process, port):
                 output.seek(0)
-                raise BenchmarkError(f"the plain FastAPI peer did not start:\n{output.read()}")
+                raise BenchmarkError(f"the peer {peer} did not start:\n{output.read()}")
             url = f"http://127.0.0.1:{port}/v1/face_embedding"
             yield Service(url, tree_of(process.pid))
         finally:
