@@ -48,12 +48,11 @@ class Detector:
 
     def detect(self, image: Image.Image) -> list[Detection]:
         """Find the faces of an RGB picture."""
-        found = [*self._look(image, border=0.0), *self._look(image, border=0.5)]
-        found.sort(key=lambda face: -face[0])
         kept: list[Detection] = []
-        for face in found:
-            if all(overlap(face[1], other[1]) < MAX_OVERLAP for other in kept):
-                kept.append(face)
+        for border in (0.0, 0.5):
+            for face in merge(self._look(image, border)):
+                if all(overlap(face[1], other[1]) < MAX_OVERLAP for other in kept):
+                    kept.append(face)
         return kept
 
     def _look(self, image: Image.Image, border: float) -> list[Detection]:
@@ -92,6 +91,21 @@ class Embedder:
         batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
         embeddings = np.asarray(self._session.run(None, {self._input: batch})[0])
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+
+def merge(found: list[Detection]) -> list[Detection]:
+    """Average detections that overlap, weighted by score, as MediaPipe does."""
+    found = sorted(found, key=lambda face: -face[0])
+    merged: list[Detection] = []
+    while found:
+        best = found[0]
+        same = [face for face in found if overlap(best[1], face[1]) > MAX_OVERLAP]
+        found = [face for face in found if overlap(best[1], face[1]) <= MAX_OVERLAP]
+        weights = np.array([score for score, _, _ in same])
+        box = np.average([box for _, box, _ in same], axis=0, weights=weights)
+        landmarks = np.average([points for _, _, points in same], axis=0, weights=weights)
+        merged.append((best[0], box, landmarks))
+    return merged
 
 
 def overlap(one: NDArray[Any], other: NDArray[Any]) -> float:
