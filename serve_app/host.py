@@ -7,7 +7,7 @@ here cost one hop and share one decoded picture.
 
 import asyncio
 import logging
-import os
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import ray
 from pydantic import ValidationError
 
-from deployments.runtime.capability import Capability, NodeSettings
+from deployments.runtime.capability import Capability, NodeSettings, Work
 from deployments.runtime.errors import (
     ClServeError,
     DependencyFailedError,
@@ -122,7 +123,7 @@ class Host:
 
         """
         self._threads = ThreadPoolExecutor(
-            max_workers=max(2, os.cpu_count() or 1),
+            max_workers=_assigned_cores(),
             thread_name_prefix="host",
         )
         self._nodes: dict[str, _LoadedNode] = {}
@@ -248,13 +249,36 @@ class Host:
         capability = hosted.capability
         checked = _validate(hosted, {**hosted.defaults, **params})
 
-        def prepare() -> Any:  # noqa: ANN401 - Work
+        def prepare() -> Work:
             # The picture's header is read here, in a worker thread, not on the event loop.
             return capability.prepare(inputs() if callable(inputs) else inputs, checked)
 
+        def run_alone() -> Any:  # noqa: ANN401 - any result type
+            work = prepare()
+            size = hosted.batcher.max_batch_size
+            parts: list[Any] = []
+            for start in range(0, len(work.units), size):
+                parts += capability.infer(work.units[start : start + size])
+            return capability.finish(work, parts)
+
+        if hosted.batcher.claim():
+            try:
+                return await self._in_thread(run_alone)()
+            finally:
+                hosted.batcher.release()
         work = await self._in_thread(prepare)()
         parts = await hosted.batcher.submit(work.units) if work.units else ()
         return await self._in_thread(capability.finish)(work, parts)
+
+
+def _assigned_cores() -> int:
+    """How many cores the YAML gives this replica (``num_cpus``, rounded up); 1 without a cluster.
+
+    One worker thread for each: more only take turns, on caches that each of them has to fill.
+    """
+    if not ray.is_initialized():
+        return 1
+    return max(1, math.ceil(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
 
 
 def _validate(hosted: _LoadedNode, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its Params class

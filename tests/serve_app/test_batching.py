@@ -103,3 +103,33 @@ async def test_limits_change_while_running() -> None:
     infer.gate.set()
     await asyncio.gather(*calls)
     assert infer.batches == [[0], [1, 2, 3, 4]]
+
+
+async def test_claimed_slot_keeps_batches_waiting() -> None:
+    """Who claims an idle node has it alone; what comes meanwhile makes one batch after it."""
+    infer = Recorder()
+    infer.gate.set()
+    batcher = Batcher(infer)
+    assert batcher.claim()
+    assert not batcher.claim()
+    calls = [asyncio.create_task(batcher.submit([i])) for i in range(3)]
+    await asyncio.sleep(0)
+    assert infer.batches == []
+    batcher.release()
+    assert await asyncio.gather(*calls) == [[0], [2], [4]]
+    assert infer.batches == [[0, 1, 2]]
+
+
+async def test_no_claim_past_waiting_units() -> None:
+    """Nobody overtakes units that wait, and with a wait time all go through the queue."""
+    infer = Recorder()
+    batcher = Batcher(infer)
+    first = asyncio.create_task(batcher.submit([1]))
+    second = asyncio.create_task(batcher.submit([2]))
+    await infer.started.wait()
+    batcher.max_concurrent_batches = 2
+    assert not batcher.claim()
+    infer.gate.set()
+    assert [await first, await second] == [[2], [4]]
+    batcher.batch_wait_timeout_s = 0.01
+    assert not batcher.claim()
