@@ -272,11 +272,11 @@ class Host:
 
 
 def _assigned_cores() -> int:
-    """How many cores the YAML gives this replica (``num_cpus``, rounded up); 1 without a cluster.
+    """How many cores the YAML gives this replica (``num_cpus``, rounded up); 1 outside of one.
 
     One worker thread for each: more only take turns, on caches that each of them has to fill.
     """
-    if not ray.is_initialized():
+    if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
         return 1
     return max(1, math.ceil(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
 
