@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 MIN_PYTHON = (3, 11)
-NEEDED_BYTES = 2 * 2**30  # the environment takes 1.3 GB with the wheels that pip unpacks
+NEEDED_BYTES = 2 * 2**30  # the environment takes about 1 GB, pip's downloads come beside it
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -37,7 +37,7 @@ def main():
     if not (VENV / "bin" / "python").exists() or not _has_pip():
         say("Creating the virtual environment in {}".format(VENV.name))
         create_venv(python)
-    say("Installing the locked packages (about 400 MB to fetch the first time)")
+    say("Installing the locked packages (a few hundred MB to fetch the first time)")
     run_pip(["install", "--require-hashes", "-r", str(lock)])
     say("Installing cl-ml-serve")
     run_pip(["install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT)])

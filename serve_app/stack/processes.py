@@ -18,7 +18,7 @@ MARKER = "CL_SERVE_STACK"
 """The environment variable that holds the stack's id."""
 
 TERM_TIMEOUT_S = 8.0
-"""How long processes get to end by themselves. Ray's own processes need 2 to 4 s."""
+"""How long processes get to end by themselves before they are killed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ MIN_FREE_BYTES = 512 * 2**20
 """Ray refuses work on a full disk with messages that name everything but the disk."""
 
 DEPLOY_TIMEOUT_S = 180.0
-"""Cold start on a Raspberry Pi 4 takes about a minute; beyond this something hangs."""
+"""Two x86-64 cores need about 15 s; slower machines get twelve times that."""
 
 POLL_S = 0.25
 
