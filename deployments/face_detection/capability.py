@@ -23,11 +23,6 @@ from deployments.runtime.picture import Picture
 from deployments.runtime.random_media import ImageGenerator
 from deployments.runtime.types import Box, DetectedFaces, Face
 
-DECODE_LONG_SIDE_PX = 1000
-"""More than the detector itself needs, so that the alignment of ordinary faces, in the same
-process, finds the picture decoded. It is a quarter of a 12-megapixel photo (4000 or 4032 pixels),
-which a JPEG decoder gives cheaply; 1024 would be half of it, for 8 ms more."""
-
 CROPPED_CONFIDENCE_THRESHOLD = 0.3
 """Highest threshold in a picture that is known to be a face: what resembles one most is it, and a
 face that is missed there loses its alignment."""
@@ -86,7 +81,7 @@ class FaceDetection(Capability[FaceDetectionParams, DetectedFaces]):
         else:
             views = plan(picture.size, input_px, params.effort)
         needed_px = needed_long_side_px(picture.size, views)
-        image = picture.rgb(max(DECODE_LONG_SIDE_PX, needed_px))
+        image = picture.rgb(needed_px)
         units = [render(image, view, input_px) for view in views]
         return Work(units, _State(params, picture.size, views))
 

@@ -9,7 +9,8 @@ the expensive middle step across requests without knowing what it computes::
 
 A photo with five faces is one request and five units, so batches fill by faces. A capability
 without a model does its work in ``prepare`` and returns no units. All three run in worker
-threads and must not touch shared state.
+threads and must not touch shared state. Work that takes seconds tells ``current_task()`` of its
+progress, and asks it whether anybody still waits.
 
 Capabilities are found through the entry point group ``cl_ml_serve.capabilities``; the entry
 point's name is the capability's name everywhere.
@@ -17,13 +18,14 @@ point's name is the capability's name everywhere.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from deployments.runtime.errors import ConfigError
+from deployments.runtime.folders import AllowedFolders, OutputStore
 from deployments.runtime.models import ModelStore
 
 ENTRY_POINT_GROUP = "cl_ml_serve.capabilities"
@@ -56,10 +58,13 @@ class NodeSettings:
     """What the YAML says about one node, as far as the capability itself is concerned.
 
     ``provider`` is one of ``onnx_session.PROVIDERS``; ``num_threads`` is the number of threads
-    that one inference uses.
+    that one inference uses. ``files`` are the folders that requests may name, ``outputs`` keeps
+    the files that results refer to.
     """
 
     store: ModelStore
+    files: AllowedFolders = field(default_factory=AllowedFolders)
+    outputs: OutputStore | None = None
     model: str | None = None
     provider: str = "auto"
     num_threads: int = 1
@@ -78,6 +83,9 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
     result: ClassVar[type]
     default_model: ClassVar[str | None] = None
     """The catalogue entry used when the YAML names none; None for a capability without a model."""
+    own_threads: ClassVar[int] = 0
+    """Worker threads that it does not share with the nodes beside it, so that they need not wait:
+    for work that mostly waits for another program, as many as may run at once. 0 shares."""
 
     def __init__(self, settings: NodeSettings) -> None:
         """Keep the settings; nothing is loaded before ``load``."""
@@ -89,7 +97,16 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
         return self.settings.model or self.default_model
 
     def load(self) -> None:
-        """Load models and warm up. Raises a ``ModelError`` when a model can't be used."""
+        """Load models, start programs, warm up.
+
+        Raises:
+            ModelError: a model can't be used.
+            ToolError: a program can't be used.
+
+        """
+
+    def close(self) -> None:
+        """End what ``load`` started beside the process; nothing by default."""
 
     @abstractmethod
     def prepare(self, inputs: tuple[Any, ...], params: ParamsT) -> Work:

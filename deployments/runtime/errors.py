@@ -10,7 +10,9 @@ to a job's failure. The tree::
     │   ├── CorruptMediaError         right format, broken or truncated content
     │   ├── TooLargeError             more bytes or pixels than the configured limit
     │   ├── InvalidParameterError
-    │   └── UnknownOutputError
+    │   ├── UnknownOutputError
+    │   ├── ForbiddenPathError        a path outside of the folders that the YAML allows
+    │   └── PathNotFoundError         nothing is at a path, or no longer
     ├── ConfigError                   the YAML is wrong: key, value and what was expected
     ├── ModelError
     │   ├── UnknownModelError         not in the catalogue
@@ -20,9 +22,13 @@ to a job's failure. The tree::
     │   ├── ModelDownloadError        every source failed
     │   ├── ModelConversionError      a conversion step failed or gave another result
     │   └── OfflineError              the network is needed and switched off
+    ├── ToolError
+    │   ├── ToolNotInstalledError     a program that a capability runs is not on this machine
+    │   └── ToolFailedError           it died, hung or failed; trying again can help
     ├── NodeError                     the graph can't answer just now; trying again can help
     │   ├── OverloadedError
     │   ├── DeadlineExceededError
+    │   ├── CancelledRequestError     whoever asked no longer wants the answer
     │   ├── NodeUnavailableError
     │   └── DependencyFailedError     a node that this one needs has failed
     └── StackError                    the Ray stack could not be started, reached or stopped
@@ -64,6 +70,14 @@ class UnknownOutputError(InputError):
     """A requested output is not a node of the graph."""
 
 
+class ForbiddenPathError(InputError):
+    """A path is outside of the folders that the YAML allows."""
+
+
+class PathNotFoundError(InputError):
+    """Nothing is at a path, or no longer."""
+
+
 class ConfigError(ClServeError):
     """A configuration value is wrong; the message names key, value and what was expected."""
 
@@ -100,6 +114,18 @@ class OfflineError(ModelError):
     """The network would be needed and the offline switch is on."""
 
 
+class ToolError(ClServeError):
+    """Something about a program that a capability runs, such as ExifTool or FFmpeg."""
+
+
+class ToolNotInstalledError(ToolError):
+    """The program is not on this machine; names the installing command."""
+
+
+class ToolFailedError(ToolError):
+    """The program died, hung or failed on good input; trying again can help."""
+
+
 class NodeError(ClServeError):
     """The graph can't answer just now; the same request may succeed later."""
 
@@ -110,6 +136,10 @@ class OverloadedError(NodeError):
 
 class DeadlineExceededError(NodeError):
     """The request took longer than its time limit."""
+
+
+class CancelledRequestError(NodeError):
+    """Whoever asked no longer wants the answer."""
 
 
 class NodeUnavailableError(NodeError):

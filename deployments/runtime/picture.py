@@ -8,7 +8,7 @@ The opener is chosen by content, from a fixed list of Pillow's readers. ``Image.
 used, for two reasons: it would reach readers that run other programs (EPS calls Ghostscript),
 and its own pixel limit is a process-wide variable, where ours is an argument.
 
-Colour profiles are ignored: models were trained on pictures whose profiles were ignored, and a
+Colour profiles are not applied: models were trained on pictures whose profiles were ignored, and a
 wide-gamut picture read as sRGB looks a little pale, no more. Of an animation or a document of
 several pages, the first one counts.
 """
@@ -17,7 +17,8 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
@@ -31,6 +32,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from deployments.runtime.errors import (
+    ClServeError,
     CorruptMediaError,
     EmptyInputError,
     TooLargeError,
@@ -41,6 +43,12 @@ from deployments.runtime.types import Media
 
 DEFAULT_MAX_PIXELS = 100_000_000
 """100 megapixels: more than common cameras give, and 300 MB as RGB."""
+
+WORKING_LONG_SIDE_PX = 1000
+"""A JPEG is decoded at this size or larger, whatever is asked for, so that all who look at one
+photo share one decode and each gets the same pixels whether the others look or not. It is a
+quarter of a 12-megapixel photo (4000 or 4032 pixels), which a JPEG decoder gives cheaply; 1024
+would be half of it, for 8 ms more."""
 
 _WHITE = (255, 255, 255, 255)
 _ORIENTATION_TAG = 0x0112  # EXIF 2.32, table 4
@@ -96,6 +104,7 @@ class Picture:
 
     Attributes:
         format: the name of the file format in capitals, for example ``"JPEG"``.
+        icc_profile: the embedded colour profile, which ``rgb`` does not apply; None without one.
 
     """
 
@@ -118,7 +127,7 @@ class Picture:
         self._name = repr(media.filename) if media.filename else "the picture"
         self._data = media.data
         self._lock = threading.Lock()
-        self._decoded: Image.Image | None = None
+        self._decoded: dict[int, Image.Image] = {}
         if not media.data:
             raise EmptyInputError(f"{self._name} is empty: 0 bytes")
         mime = detect(media.data).mime
@@ -139,6 +148,7 @@ class Picture:
             self._orientation = _orientation(header)
             # Pillow leaves it empty for none of our openers; the type allows it.
             self.format = header.format or mime
+            self.icc_profile: bytes | None = header.info.get("icc_profile") or None
         self._size = (height, width) if self._orientation in _SIDEWAYS else (width, height)
 
     @property
@@ -151,14 +161,15 @@ class Picture:
 
         Transparent parts are shown on white; 16-bit samples are scaled to 8 bits.
 
-        The image is kept, and shared by all callers: do not modify it. A later call gets the
-        same one when it is large enough, and otherwise a larger one takes its place.
+        The image is kept, and shared by all callers: do not modify it. What a call gets does not
+        depend on the calls before it.
 
         Args:
             long_side_px: the least number of pixels that the long side must have, as far as
-                the original has them. The result may be larger, up to the original's size:
-                JPEG is decoded at 1/2, 1/4 or 1/8 where that is enough, and the other formats
-                only in full. None for the original's size.
+                the original has them; less than ``WORKING_LONG_SIDE_PX`` counts as that. The
+                result may be larger, up to the original's size: JPEG is decoded at 1/2, 1/4 or
+                1/8 where that is enough, and the other formats only in full. None for the
+                original's size.
 
         Returns:
             A loaded image of mode RGB, with the proportions of ``size``.
@@ -172,12 +183,31 @@ class Picture:
         if long_side_px is not None and long_side_px < 1:
             raise ValueError(f"long_side_px: expected at least 1, got {long_side_px}")
         original_px = max(self._size)
-        needed_px = original_px if long_side_px is None else min(long_side_px, original_px)
+        wanted_px = original_px if long_side_px is None else long_side_px
+        reduction = self._reduction(min(max(wanted_px, WORKING_LONG_SIDE_PX), original_px))
         with self._lock:
-            if self._decoded is None or max(self._decoded.size) < needed_px:
-                self._decoded = None  # frees the smaller one before the larger one is made
-                self._decoded = self._decode(needed_px)
-            return self._decoded
+            if reduction not in self._decoded:
+                self._decoded[reduction] = self._decode(reduction)
+            return self._decoded[reduction]
+
+    @contextmanager
+    def stored(self) -> Iterator[ImageFile]:
+        """Give the picture as it is stored: its own mode, size, frames and metadata; not loaded.
+
+        EXIF orientation is still to be applied, except to TIFF, where Pillow does it on loading.
+
+        Raises:
+            CorruptMediaError: the content is broken or cut off; also when the block finds out.
+
+        """
+        with self._open() as stored, self._as_corrupt():
+            yield stored
+
+    def _reduction(self, needed_px: int) -> int:
+        """By how much a JPEG decoder may scale down so that ``needed_px`` are left."""
+        if self.format not in ("JPEG", "MPO"):
+            return 1
+        return next(n for n in (8, 4, 2, 1) if max(self._size) // n >= needed_px or n == 1)
 
     def _open(self) -> ImageFile:
         _ignore_pillow_warnings()
@@ -190,23 +220,26 @@ class Picture:
         except Exception as error:  # readers raise anything on broken bytes, not only OSError
             raise CorruptMediaError(f"{self._name} has a broken header: {_words(error)}") from error
 
-    def _decode(self, needed_px: int) -> Image.Image:
+    @contextmanager
+    def _as_corrupt(self) -> Iterator[None]:
+        """Turn what a reader raises on broken content into a ``CorruptMediaError``."""
+        try:
+            yield
+        except (MemoryError, ClServeError):
+            raise
+        except Exception as error:  # as in _open
+            raise CorruptMediaError(
+                f"{self._name} is broken or cut off: {_words(error)}"
+            ) from error
+
+    def _decode(self, reduction: int) -> Image.Image:
         with self._open() as stored:
-            if isinstance(stored, JpegImageFile):
+            if reduction > 1 and isinstance(stored, JpegImageFile):
                 width, height = stored.size
-                long_px = max(width, height)
-                stored.draft(
-                    stored.mode,
-                    (max(1, width * needed_px // long_px), max(1, height * needed_px // long_px)),
-                )
-            try:
+                reduced = (max(1, width // reduction), max(1, height // reduction))
+                stored.draft(stored.mode, reduced)
+            with self._as_corrupt():
                 stored.load()
-            except MemoryError:
-                raise
-            except Exception as error:  # as in _open
-                raise CorruptMediaError(
-                    f"{self._name} is broken or cut off: {_words(error)}",
-                ) from error
             try:
                 upright = _to_rgb(stored)
             except ValueError as error:

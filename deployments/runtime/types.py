@@ -30,6 +30,10 @@ def _embedding_to_wire(value: NDArray[np.float32], info: SerializationInfo) -> l
     return np.ascontiguousarray(value, dtype="<f4").tobytes()
 
 
+def _bytes_to_wire(value: bytes, info: SerializationInfo) -> str | bytes:
+    return base64.b64encode(value).decode("ascii") if info.mode == "json" else value
+
+
 def _crops_to_wire(value: NDArray[np.uint8], info: SerializationInfo) -> list[str] | list[bytes]:
     pngs: list[bytes] = []
     for crop in value:
@@ -73,16 +77,55 @@ Crops = Annotated[
 ]
 """Image crops, shape (N, height, width, 3), uint8 RGB."""
 
+EncodedBytes = Annotated[
+    bytes,
+    PlainSerializer(_bytes_to_wire),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""The bytes of a file: base64 in JSON, raw in msgpack."""
+
 Point = tuple[float, float]
 """(x, y), normalised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An upload as it came: the encoded bytes of a photo or a video, and its name if it had one."""
+    """A photo, a video or another file as it came.
 
-    data: bytes
+    Either its encoded bytes are in ``data``, or ``path`` is where it lies on the machine that
+    computes, below a folder that the YAML allows. ``filename`` is its name if it had one.
+    """
+
+    data: bytes = b""
     filename: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of one request, in the order in which they came."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """All that one request sends: a file, texts, or both."""
+
+    media: Media | None = None
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFile:
+    """A result that is a file: its route answers with the bytes, or with JSON when asked for it.
+
+    ``media_type`` is its MIME type, ``filename`` a name to save it under.
+    """
+
+    data: EncodedBytes
+    media_type: str
+    filename: str
 
 
 @dataclass(frozen=True, slots=True)

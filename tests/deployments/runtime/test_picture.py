@@ -217,33 +217,35 @@ def test_orientation(image_format: str, orientation: int) -> None:
 @pytest.mark.parametrize(
     ("wanted_px", "long_px"),
     [
-        (None, 801),
-        (5000, 801),
-        (801, 801),
-        (800, 801),
-        (401, 801),
-        (400, 401),
-        (100, 101),
-        (1, 101),
+        (None, 8001),
+        (9000, 8001),
+        (8001, 8001),
+        (4001, 8001),
+        (4000, 4001),
+        (2001, 4001),
+        (2000, 2001),
+        (1001, 2001),
+        (1000, 1001),
+        (1, 1001),
     ],
 )
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_jpeg_scale(wanted_px: int | None, long_px: int, orientation: int) -> None:
     """A JPEG is decoded at the smallest scale that has the wanted number of pixels."""
-    media = ImageGenerator((801, 400), exif=ExifFields(orientation=orientation)).media()
+    media = ImageGenerator((8001, 40), exif=ExifFields(orientation=orientation)).media()
     picture = Picture(media)
     result = picture.rgb(wanted_px)
     assert long_px == max(result.size)
     upright = result.size if orientation == 1 else result.size[::-1]
     assert upright[0] == long_px
-    assert picture.size == ((801, 400) if orientation == 1 else (400, 801))
+    assert picture.size == ((8001, 40) if orientation == 1 else (40, 8001))
 
 
 def test_reduced_decode_shows_the_same() -> None:
     """A turned JPEG at a quarter of its scale looks like the full one made smaller."""
-    media = ImageGenerator((640, 480), exif=ExifFields(orientation=6)).media()
+    media = ImageGenerator((4000, 480), exif=ExifFields(orientation=6)).media()
     full, quarter = Picture(media).rgb(), Picture(media).rgb(160)
-    assert (120, 160) == quarter.size
+    assert (120, 1000) == quarter.size
     expected = np.asarray(full.resize(quarter.size, Image.Resampling.BOX), dtype=np.float64)
     assert np.abs(expected - np.asarray(quarter)).mean() < 4
 
@@ -257,13 +259,14 @@ def test_very_long_pictures(size: tuple[int, int]) -> None:
 
 
 def test_cache() -> None:
-    """A larger decoded copy serves smaller wishes, and takes the smaller one's place."""
-    picture = Picture(ImageGenerator((640, 480)).media())
+    """Each scale is decoded once, and what one gets does not depend on what others asked for."""
+    picture = Picture(ImageGenerator((2400, 1800)).media())
     small = picture.rgb(100)
-    assert small is picture.rgb(80)
+    assert (1200, 900) == small.size
     full = picture.rgb()
-    assert (640, 480) == full.size
-    assert full is picture.rgb(100) is picture.rgb(10_000)
+    assert (2400, 1800) == full.size
+    assert small is picture.rgb(100) is picture.rgb(1200)
+    assert full is picture.rgb(1201) is picture.rgb(10_000)
 
 
 def test_threads_share_one_decode() -> None:

@@ -1,0 +1,126 @@
+"""A file of one request in one process: its bytes, and what is made of them once for all nodes.
+
+Pictures are decoded once however many nodes look at them. Programs such as ExifTool and FFmpeg
+get a path below ``/proc``: the file behind it has no name in any folder, so nothing is left
+behind even when this process is killed, and a symbolic link that is changed after the check of an
+allowed path changes nothing.
+"""
+
+import os
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import BinaryIO
+
+from deployments.runtime.errors import EmptyInputError, TooLargeError
+from deployments.runtime.folders import AllowedFolders
+from deployments.runtime.media_type import MediaType, detect
+from deployments.runtime.picture import DEFAULT_MAX_PIXELS, Picture
+from deployments.runtime.types import Media
+from deployments.runtime.video import Video
+
+MAX_BYTES_IN_MEMORY = 1024 * 2**20
+"""A file that is named by its path is read into memory up to this size; videos never are."""
+
+
+class Asset:
+    """One file. Safe to share between threads; close it when the request has ended.
+
+    Attributes:
+        filename: the name it was sent with, or None.
+
+    """
+
+    def __init__(
+        self,
+        media: Media,
+        *,
+        files: AllowedFolders = AllowedFolders(),  # noqa: B008 - immutable
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> None:
+        """Open the file if it is named by its path.
+
+        Raises:
+            ForbiddenPathError: the path is not below a folder that may be read.
+            PathNotFoundError: no file is there.
+            EmptyInputError: there is not a byte.
+
+        """
+        self._media = media
+        self._max_pixels = max_pixels
+        self._lock = RLock()
+        self._file: BinaryIO | None = None
+        self.filename = media.filename
+        if media.path is not None:
+            real = files.to_read(media.path)
+            self.filename = self.filename or real.name
+            self._file = real.open("rb", buffering=0)
+        if self.size_bytes == 0:
+            raise EmptyInputError(f"{self.name} is empty: 0 bytes")
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return repr(self.filename) if self.filename else "the file"
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes it has."""
+        if self._media.path is None:
+            return len(self._media.data)
+        assert self._file is not None, "opened with the path"  # noqa: S101 - narrows the type
+        return os.fstat(self._file.fileno()).st_size
+
+    @cached_property
+    def data(self) -> bytes:
+        """All bytes. Raises ``TooLargeError`` for a file too large to be read into memory."""
+        if self._media.path is None:
+            return self._media.data
+        if self.size_bytes > MAX_BYTES_IN_MEMORY:
+            raise TooLargeError(
+                f"{self.name} has {self.size_bytes / 2**20:.0f} MiB; the limit for what is read as "
+                f"a whole is {MAX_BYTES_IN_MEMORY / 2**20:.0f} MiB",
+            )
+        return self.path.read_bytes()
+
+    @cached_property
+    def media_type(self) -> MediaType:
+        """What the content is, by its first bytes."""
+        return detect(self.path if self._media.path is not None else self._media.data)
+
+    @property
+    def path(self) -> Path:
+        """Where this and other processes of the user can open it, until ``close``."""
+        with self._lock:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by ``close``
+                self._file.write(self._media.data)
+                self._file.flush()
+            return Path(f"/proc/{os.getpid()}/fd/{self._file.fileno()}")
+
+    @property
+    def picture(self) -> Picture:
+        """The file as a still image, opened once. Raises what ``Picture`` raises."""
+        with self._lock:
+            return self._picture
+
+    @property
+    def video(self) -> Video:
+        """The file as a video, opened once. Raises what ``Video`` raises."""
+        with self._lock:
+            return self._video
+
+    def close(self) -> None:
+        """Let go of the file; ``path`` leads nowhere afterwards."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+
+    @cached_property
+    def _picture(self) -> Picture:
+        return Picture(Media(self.data, self.filename), max_pixels=self._max_pixels)
+
+    @cached_property
+    def _video(self) -> Video:
+        return Video(self.path, self.media_type, self.name)
