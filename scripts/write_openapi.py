@@ -3,19 +3,21 @@
 import json
 from pathlib import Path
 
-from serve_app.app import build_graph, open_store
+from serve_app.app import build_graph
 from serve_app.config import load_file
 from serve_app.http.ingress import build_http_app
 from serve_app.pipeline import Pipeline
 from serve_app.settings import config_folder
+from serve_app.stores import open_stores
 
 
 def main() -> None:
     """Build the app without hosts and write its description."""
     file = load_file(config_folder() / "serve.yaml")
-    store = open_store(file.args.models)
-    graph = build_graph(file.args, store)
-    app = build_http_app(graph, Pipeline(graph, {}, file.args.limits), store, file.args.limits)
+    stores = open_stores(file.args)
+    graph = build_graph(file.args, stores.models)
+    limits = file.args.limits
+    app = build_http_app(graph, Pipeline(graph, {}, limits), stores, limits)
     text = json.dumps(app.openapi(), indent=1, ensure_ascii=False)
     Path("docs/openapi.json").write_text(f"{text}\n", encoding="utf-8")
 

@@ -4,7 +4,6 @@
 known beforehand is checked before a deployment exists.
 """
 
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -12,32 +11,21 @@ from ray.serve import Application, Deployment
 
 from deployments.runtime.capability import NodeSettings, installed_capabilities
 from deployments.runtime.errors import ConfigError, UnknownModelError
-from deployments.runtime.models import ModelStore, load_catalogue
+from deployments.runtime.folders import AllowedFolders
+from deployments.runtime.models import ModelStore
 from deployments.runtime.onnx_session import PROVIDERS
-from serve_app.config import AppArgs, ModelsSpec
+from serve_app.config import AppArgs
 from serve_app.graph import INGRESS, Graph, Node
 from serve_app.host import Host, HostedNode
 from serve_app.http.ingress import Ingress
-from serve_app.settings import DEFAULT_CATALOGUE
+from serve_app.stores import Stores, open_stores
 
 MAX_ONGOING_REQUESTS = 256
 """Of a replica, unless the YAML says otherwise. Serve's default of 5 would cap every batch; the
 limit that protects the machine is ``limits.max_concurrent_requests`` at the ingress."""
 
 
-def open_store(spec: ModelsSpec) -> ModelStore:
-    """Open the model store that ``args.models`` describes.
-
-    Raises:
-        ConfigError: the catalogue can't be read or is wrong.
-
-    """
-    catalogue = load_catalogue(Path(spec.catalogue) if spec.catalogue else DEFAULT_CATALOGUE)
-    cache = Path(spec.cache).expanduser() if spec.cache else None
-    return ModelStore(catalogue, cache, offline=spec.offline)
-
-
-def build_graph(args: AppArgs, store: ModelStore) -> Graph:
+def build_graph(args: AppArgs, models: ModelStore) -> Graph:
     """Build the graph and check its models and providers.
 
     Raises:
@@ -57,16 +45,18 @@ def build_graph(args: AppArgs, store: ModelStore) -> Graph:
         if node.capability.default_model is None:
             raise ConfigError(f"{key}.model: {node.name} runs no model, got {node.model!r}")
         try:
-            store.catalogue[node.model]
+            models.catalogue[node.model]
         except UnknownModelError as error:
             raise ConfigError(f"{key}.model: {error}") from error
     return graph
 
 
-def node_settings(node: Node, store: ModelStore) -> NodeSettings:
+def node_settings(node: Node, args: AppArgs, stores: Stores) -> NodeSettings:
     """What a node's capability needs to know."""
     return NodeSettings(
-        store=store,
+        store=stores.models,
+        files=AllowedFolders(args.files.readable_folders, args.files.writable_folders),
+        outputs=stores.outputs,
         model=node.model,
         provider=node.spec.provider,
         num_threads=node.spec.num_threads,
@@ -80,8 +70,8 @@ def build(args: AppArgs) -> Application:
         ConfigError: ``args`` is wrong; the message names key, value and what was expected.
 
     """
-    store = open_store(args.models)
-    graph = build_graph(args, store)
+    stores = open_stores(args)
+    graph = build_graph(args, stores.models)
     hosts = graph.hosts
     local = hosts.pop(INGRESS, ())
 
@@ -89,8 +79,8 @@ def build(args: AppArgs) -> Application:
         return serve.deployment(name=name, max_ongoing_requests=MAX_ONGOING_REQUESTS)(cls)
 
     def pick(names: tuple[str, ...]) -> list[HostedNode]:
-        return [(graph[name], node_settings(graph[name], store)) for name in names]
+        return [(graph[name], node_settings(graph[name], args, stores)) for name in names]
 
     remote = {name: deployment(name, Host).bind(pick(members)) for name, members in hosts.items()}
     ingress = deployment(INGRESS, serve.ingress()(Ingress))
-    return ingress.bind(graph, remote, pick(local), store, args.limits)
+    return ingress.bind(graph, remote, pick(local), stores, args.limits)

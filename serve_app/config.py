@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.runtime.errors import ConfigError
+from deployments.runtime.folders import DEFAULT_KEEP_S, DEFAULT_MAX_BYTES
 from deployments.runtime.picture import DEFAULT_MAX_PIXELS
 
 IMPORT_PATH = "serve_app.app:build"
@@ -32,7 +33,8 @@ class NodeSpec(_Strict):
     """One node of ``args.graph``."""
 
     needs: tuple[str, ...] = Field(
-        description="Where its inputs come from: other nodes, or the roots `upload` and `image`.",
+        description="Where its inputs come from: other nodes, or the roots `upload`, `image`, "
+        "`video` and `texts`.",
     )
     capability: str | None = Field(
         default=None,
@@ -47,6 +49,12 @@ class NodeSpec(_Strict):
         description="ONNX Runtime execution provider: auto, cpu, cuda, openvino, …",
     )
     num_threads: int = Field(default=1, ge=1, le=256, description="Threads of one inference.")
+    timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Time limit of requests that want this node, where it is to be longer than "
+        "`limits.request_timeout_s`.",
+    )
 
 
 class ModelsSpec(_Strict):
@@ -63,6 +71,35 @@ class ModelsSpec(_Strict):
     offline: bool = Field(default=False, description="Never touch the network.")
 
 
+class FilesSpec(_Strict):
+    """Which files of a node's disk a request may name by their path: ``args.files``."""
+
+    readable_folders: tuple[Path, ...] = Field(
+        default=(),
+        description="A request may name a file below these instead of sending it.",
+    )
+    writable_folders: tuple[Path, ...] = Field(
+        default=(),
+        description="A request may have results written below these.",
+    )
+
+
+class OutputsSpec(_Strict):
+    """Where results of many files, such as HLS streams, are kept: ``args.outputs``."""
+
+    folder: Path | None = Field(
+        default=None,
+        description="By default in the user's cache folder. On several machines, one that all "
+        "share.",
+    )
+    keep_s: float = Field(default=DEFAULT_KEEP_S, gt=0, description="Older ones are removed.")
+    max_bytes: int = Field(
+        default=DEFAULT_MAX_BYTES,
+        ge=1,
+        description="When all take more, the oldest are removed.",
+    )
+
+
 class Limits(_Strict):
     """What one request may cost: ``args.limits``."""
 
@@ -72,7 +109,8 @@ class Limits(_Strict):
         ge=1,
         description="Width times height of a picture; decoding takes 3 bytes for each.",
     )
-    max_files: int = Field(default=64, ge=1, description="Files in one request.")
+    max_files: int = Field(default=64, ge=1, description="Files, or texts, in one request.")
+    max_text_chars: int = Field(default=10_000, ge=1, description="Characters of one text.")
     max_concurrent_requests: int = Field(
         default=64,
         ge=1,
@@ -92,6 +130,8 @@ class AppArgs(_Strict):
         "deployment of its own. `ingress` hosts nodes beside the HTTP server.",
     )
     models: ModelsSpec = ModelsSpec()
+    files: FilesSpec = FilesSpec()
+    outputs: OutputsSpec = OutputsSpec()
     limits: Limits = Limits()
 
 
@@ -287,14 +327,31 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
             yield from _models_in(argument)
 
 
+_PATHS = (
+    ("models", "catalogue"),
+    ("models", "cache"),
+    ("outputs", "folder"),
+    ("files", "readable_folders"),
+    ("files", "writable_folders"),
+)
+"""Keys of ``args`` that hold paths."""
+
+
 def _with_absolute_paths(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Make the paths of ``args.models`` absolute; in the file they start at its own folder."""
+    """Make the paths of ``args`` absolute; in the file they start at its own folder."""
     raw = copy.deepcopy(raw)
-    with contextlib.suppress(LookupError, TypeError, AttributeError):  # reported by the checks
-        models = raw["applications"][0]["args"]["models"]
-        for key in ("catalogue", "cache"):
-            if models.get(key):
-                models[key] = str((path.parent / Path(models[key]).expanduser()).resolve())
+
+    def absolute(value: str) -> str:
+        return str((path.parent / Path(value).expanduser()).resolve())
+
+    for section, key in _PATHS:
+        with contextlib.suppress(LookupError, TypeError, AttributeError):  # reported by the checks
+            values = raw["applications"][0]["args"][section]
+            given = values[key]
+            if isinstance(given, list):
+                values[key] = [absolute(value) for value in given]
+            elif given:
+                values[key] = absolute(given)
     return raw
 
 

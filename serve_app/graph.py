@@ -1,8 +1,7 @@
 """The typed graph: which nodes there are, what feeds them, and which deployment hosts each.
 
 A graph is built from the ``args`` of the application in the YAML and checked completely before
-anything starts. Its roots are not nodes: ``upload`` is the bytes as they came, ``image`` the
-same bytes as a picture that is decoded on demand.
+anything starts. Its roots, in ``roots.py``, are not nodes: they are what a request brings along.
 
 An edge carries the result type of the node that it leaves. Each capability states the types
 that it takes, so the order of ``needs`` in the YAML is free and a wrong edge is found by type.
@@ -15,13 +14,11 @@ from typing import Any
 
 from deployments.runtime.capability import Capability
 from deployments.runtime.errors import ConfigError, UnknownOutputError
-from deployments.runtime.picture import Picture
-from deployments.runtime.types import Media
 from serve_app.config import AppArgs, NodeSpec
+from serve_app.roots import ROOTS
 
 CapabilityType = type[Capability[Any, Any]]
 
-ROOTS: Mapping[str, type] = {"upload": Media, "image": Picture}
 INGRESS = "ingress"
 """The deployment that takes HTTP requests and handle calls; it may host nodes as well."""
 
@@ -57,7 +54,7 @@ class Segment:
     nodes: tuple[str, ...]
     imports: tuple[str, ...]
     exports: tuple[str, ...]
-    needs_media: bool
+    needs_upload: bool
 
 
 class Graph(Mapping[str, Node]):
@@ -122,6 +119,11 @@ class Graph(Mapping[str, Node]):
                 waiting.extend(source for source in self[name].sources if source not in ROOTS)
         return tuple(name for name in self if name in wanted)
 
+    def roots(self, outputs: Iterable[str]) -> frozenset[str]:
+        """Names of the roots that the outputs need. Raises ``UnknownOutputError``."""
+        names = self.subgraph(outputs)
+        return frozenset(s for name in names for s in self[name].sources if s in ROOTS)
+
     def plan(self, outputs: Iterable[str]) -> tuple[Segment, ...]:
         """Cut the sub-graph of ``outputs`` into segments, in an order in which they can start.
 
@@ -154,8 +156,8 @@ class Graph(Mapping[str, Node]):
             exports = tuple(
                 name for name in members if name in outputs or consumed_by[name] - set(members)
             )
-            needs_media = any(source in ROOTS for source in sources)
-            segments.append(Segment(host, tuple(members), tuple(imports), exports, needs_media))
+            needs_upload = any(source in ROOTS for source in sources)
+            segments.append(Segment(host, tuple(members), tuple(imports), exports, needs_upload))
         return tuple(segments)
 
 

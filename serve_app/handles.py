@@ -25,14 +25,15 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from deployments.runtime.capability import Capability, Params, installed_capabilities
 from deployments.runtime.errors import StackError, UnknownOutputError
-from deployments.runtime.types import Media
+from deployments.runtime.types import Media, Upload
 from serve_app.pipeline import Analysis
 from serve_app.stack import Stack
 
 ResultT = TypeVar("ResultT")
 CapabilityType = type[Capability[Any, Any]]
-Source = bytes | Path | Media
-"""A photo or video: its encoded bytes, or the path of its file."""
+Source = bytes | Path | str | Media | Upload
+"""What to compute from: the encoded bytes of a photo or a video, the path of its file on this
+machine, a text, or an ``Upload`` for a file on the nodes' own disk, several texts, or both."""
 
 
 class Results(Mapping[str, Any]):
@@ -129,7 +130,7 @@ class Client:
             raise UnknownOutputError("name at least one output")
         by_node = {_owner(item): item.model_dump(exclude_unset=True) for item in params}
         call: Any = self._handle.analyze  # Serve's own types leave open whether it streams
-        return call.remote(_media(source), names, by_node, timeout_s)
+        return call.remote(_upload(source), names, by_node, timeout_s)
 
 
 def connect(stack: Stack | str | None = None, app_name: str = "cl-ml-serve") -> Client:
@@ -177,9 +178,15 @@ def _owner(params: Params) -> str:
     raise UnknownOutputError(f"no capability takes {type(params).__name__}")
 
 
-def _media(source: Source) -> Media:
-    if isinstance(source, Media):
-        return source
-    if isinstance(source, Path):
-        return Media(source.read_bytes(), source.name)
-    return Media(source)
+def _upload(source: Source) -> Upload:
+    match source:
+        case Upload():
+            return source
+        case str():
+            return Upload(texts=(source,))
+        case Path():
+            return Upload(Media(source.read_bytes(), source.name))
+        case Media():
+            return Upload(source)
+        case bytes():
+            return Upload(Media(source))

@@ -9,15 +9,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from pydantic import ValidationError
 
+from deployments.runtime.asset import Asset
 from deployments.runtime.capability import Capability, NodeSettings, Work
 from deployments.runtime.errors import (
     ClServeError,
@@ -25,59 +26,31 @@ from deployments.runtime.errors import (
     InvalidParameterError,
     ModelError,
     ModelNotInstalledError,
+    ToolError,
+    ToolNotInstalledError,
 )
-from deployments.runtime.picture import DEFAULT_MAX_PIXELS, Picture
-from deployments.runtime.types import Media
+from deployments.runtime.task import Task, running
 from serve_app.batching import Batcher
+from serve_app.calls import (
+    Failure,
+    NodeHealth,
+    Progress,
+    ProgressListener,
+    SegmentCall,
+    SegmentReply,
+)
 from serve_app.config import NodeTuning, describe_validation_error, parse_tuning
-from serve_app.graph import ROOTS, Node, Segment
+from serve_app.graph import Node
+from serve_app.roots import ROOTS, Roots
 from serve_app.walk import walk
 
 logger = logging.getLogger("ray.serve")
 
-MODEL_RETRY_S = 5.0
-"""How often a node whose model was missing looks again, so that a pull needs no restart."""
+LOAD_RETRY_S = 5.0
+"""How often a node that lacked a model or a program looks again: a pull needs no restart."""
 
 HostedNode = tuple[Node, NodeSettings]
 """A node, and what its capability needs to know where it runs."""
-
-NodeState = Literal["ready", "not_installed", "broken"]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A node's failure as a value, so that the other results of a request survive it."""
-
-    error: ClServeError
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentCall:
-    """What crosses the handle to a host: everything that it needs to run one segment."""
-
-    segment: Segment
-    media: Media | None
-    imports: Mapping[str, Any]
-    params: Mapping[str, Mapping[str, Any]]
-    max_pixels: int = DEFAULT_MAX_PIXELS
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentReply:
-    """What comes back: exported results or failures, each node's milliseconds, and those of all."""
-
-    results: dict[str, Any]
-    elapsed_ms: dict[str, float]
-    total_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class NodeHealth:
-    """What a self-test of one node found."""
-
-    state: NodeState
-    detail: str = ""
-    elapsed_ms: float = 0.0
 
 
 @dataclass(slots=True)
@@ -87,21 +60,31 @@ class _LoadedNode:
     node: Node
     capability: Capability[Any, Any]
     batcher: Batcher
+    threads: ThreadPoolExecutor
     defaults: dict[str, Any] = field(default_factory=dict)
-    failure: ModelError | None = None
+    failure: ModelError | ToolError | None = None
     tried_at_s: float = 0.0
 
+    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - passes anything through
+        """Run a function in one of the node's worker threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
 
-class _Upload:
-    """The roots of one request in this process; the picture is opened once, when first needed."""
 
-    def __init__(self, media: Media, max_pixels: int) -> None:
-        self.upload = media
-        self._max_pixels = max_pixels
+@dataclass(frozen=True, slots=True)
+class _NodeCall:
+    """One node's part in one request: its inputs, its parameters, and who watches its work."""
 
-    @cached_property
-    def image(self) -> Picture:
-        return Picture(self.upload, max_pixels=self._max_pixels)
+    inputs: Callable[[], tuple[Any, ...]]
+    params: Mapping[str, Any]
+    task: Task
+    roots: Roots | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """In a worker thread: keep the roots open and make the task the current one."""
+        with self.roots.use() if self.roots else nullcontext(), running(self.task):
+            self.task.raise_if_cancelled()
+            yield
 
 
 class Host:
@@ -127,13 +110,17 @@ class Host:
             thread_name_prefix="host",
         )
         self._nodes: dict[str, _LoadedNode] = {}
+        self._files = nodes[0][1].files
         for node, settings in nodes:
-            capability = node.capability(settings)
-            batcher = Batcher(self._in_thread(capability.infer))
-            hosted = _LoadedNode(node, capability, batcher)
+            hosted = _hosted(node, settings, self._threads)
             self._nodes[node.name] = hosted
             self._load(hosted)
         self.reconfigure(user_config or {})
+
+    def close(self) -> None:
+        """End the programs that capabilities have started."""
+        for hosted in self._nodes.values():
+            hosted.capability.close()
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take new tuning without a restart; batches that run are not disturbed.
@@ -145,9 +132,18 @@ class Host:
         for name, tuning in parse_tuning(user_config, tuple(self._nodes)).items():
             self._apply(self._nodes[name], tuning)
 
-    async def run(self, call: SegmentCall) -> SegmentReply:
-        """Run one segment; a node's failure is a value in the reply, not an exception."""
-        upload = _Upload(call.media, call.max_pixels) if call.media is not None else None
+    async def run(
+        self,
+        call: SegmentCall,
+        on_progress: ProgressListener | None = None,
+    ) -> SegmentReply:
+        """Run one segment; a node's failure is a value in the reply, not an exception.
+
+        When the caller is cancelled, so is the work of its nodes.
+        """
+        roots = None
+        if call.upload is not None:
+            roots = Roots(call.upload, self._files, call.max_pixels)
         elapsed_ms: dict[str, float] = {}
         began_s = time.perf_counter()
 
@@ -156,7 +152,7 @@ class Host:
             known = {**call.imports, **results}
             start_s = time.perf_counter()
             try:
-                return await self._run_node(hosted, upload, known, call.params.get(name, {}))
+                return await self._run_node(hosted, call, roots, known, on_progress)
             except ClServeError as error:
                 return Failure(error)
             except Exception:
@@ -170,33 +166,47 @@ class Host:
             name: tuple(s for s in self._nodes[name].node.sources if s in members)
             for name in members
         }
-        results = await walk(needs, step)
+        try:
+            results = await walk(needs, step)
+        finally:
+            if roots is not None:
+                roots.close()
         exports = {name: results[name] for name in call.segment.exports}
         return SegmentReply(exports, elapsed_ms, (time.perf_counter() - began_s) * 1000)
+
+    async def run_with_progress(self, call: SegmentCall) -> AsyncIterator[Progress | SegmentReply]:
+        """Run one segment; yield progress as it comes, and the reply at last."""
+        news: asyncio.Queue[Progress | None] = asyncio.Queue()
+        work = asyncio.create_task(self.run(call, news.put_nowait))
+        work.add_done_callback(lambda _: news.put_nowait(None))
+        try:
+            while (progress := await news.get()) is not None:
+                yield progress
+            yield await work
+        finally:
+            work.cancel()
 
     async def self_test(self, name: str) -> NodeHealth:
         """Run the node's own sample through the same path as a request."""
         hosted = self._nodes[name]
         start_s = time.perf_counter()
+        capability = hosted.capability
+        inputs: tuple[Any, ...] = ()
         try:
-            await self._compute(hosted, hosted.capability.sample(), {})
-        except ModelError as error:
-            missing = isinstance(error, ModelNotInstalledError)
+            inputs = await hosted.in_thread(capability.sample)
+            result = await self._compute(hosted, _NodeCall(lambda: inputs, {}, Task()))
+            await hosted.in_thread(capability.discard, result)
+        except (ModelError, ToolError) as error:
+            missing = isinstance(error, ModelNotInstalledError | ToolNotInstalledError)
             return NodeHealth("not_installed" if missing else "broken", str(error))
         except Exception as error:
             logger.exception("self-test of node %s failed", name)
             return NodeHealth("broken", str(error))
+        finally:
+            for asset in inputs:
+                if isinstance(asset, Asset):
+                    asset.close()
         return NodeHealth("ready", elapsed_ms=(time.perf_counter() - start_s) * 1000)
-
-    def _in_thread(
-        self,
-        function: Callable[..., Any],
-    ) -> Callable[..., Awaitable[Any]]:
-        async def call(*args: Any) -> Any:  # noqa: ANN401 - passes anything through
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, function, *args)
-
-        return call
 
     def _apply(self, hosted: _LoadedNode, tuning: NodeTuning) -> None:
         _validate(hosted, tuning.params)
@@ -209,7 +219,7 @@ class Host:
         hosted.tried_at_s = time.monotonic()
         try:
             hosted.capability.load()
-        except ModelError as error:
+        except (ModelError, ToolError) as error:
             hosted.failure = error
             logger.warning("node %s can't run: %s", hosted.node.name, error)
         else:
@@ -218,57 +228,84 @@ class Host:
     async def _run_node(
         self,
         hosted: _LoadedNode,
-        upload: _Upload | None,
+        call: SegmentCall,
+        roots: Roots | None,
         known: Mapping[str, Any],
-        params: Mapping[str, Any],
+        on_progress: ProgressListener | None,
     ) -> Any:  # noqa: ANN401 - any result type
+        name = hosted.node.name
         for source in hosted.node.sources:
             if isinstance(failure := known.get(source), Failure):
-                raise _dependent_failure(hosted.node.name, source, failure.error)
+                raise _dependent_failure(name, source, failure.error)
 
         def inputs() -> tuple[Any, ...]:
             return tuple(
-                getattr(upload, source) if source in ROOTS else known[source]
+                roots.get(source) if roots and source in ROOTS else known[source]
                 for source in hosted.node.sources
             )
 
-        return await self._compute(hosted, inputs, params)
+        loop = asyncio.get_running_loop()
 
-    async def _compute(
-        self,
-        hosted: _LoadedNode,
-        inputs: tuple[Any, ...] | Callable[[], tuple[Any, ...]],
-        params: Mapping[str, Any],
-    ) -> Any:  # noqa: ANN401 - any result type
+        def listener(percent: float) -> None:
+            if on_progress is not None:
+                loop.call_soon_threadsafe(on_progress, Progress(name, percent))
+
+        task = Task(listener)
+        try:
+            params = call.params.get(name, {})
+            return await self._compute(hosted, _NodeCall(inputs, params, task, roots))
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    async def _compute(self, hosted: _LoadedNode, call: _NodeCall) -> Any:  # noqa: ANN401 - any result type
         if hosted.failure is not None:
-            if time.monotonic() - hosted.tried_at_s < MODEL_RETRY_S:
+            if time.monotonic() - hosted.tried_at_s < LOAD_RETRY_S:
                 raise hosted.failure
-            await self._in_thread(self._load)(hosted)
+            await hosted.in_thread(self._load, hosted)
             if hosted.failure is not None:
                 raise hosted.failure
         capability = hosted.capability
-        checked = _validate(hosted, {**hosted.defaults, **params})
+        params = _validate(hosted, {**hosted.defaults, **call.params})
 
         def prepare() -> Work:
-            # The picture's header is read here, in a worker thread, not on the event loop.
-            return capability.prepare(inputs() if callable(inputs) else inputs, checked)
+            # The file's header is read here, in a worker thread, not on the event loop.
+            with call.running():
+                return capability.prepare(call.inputs(), params)
+
+        def finish(work: Work, parts: Sequence[Any]) -> Any:  # noqa: ANN401 - any result type
+            with call.running():
+                return capability.finish(work, parts)
 
         def run_alone() -> Any:  # noqa: ANN401 - any result type
-            work = prepare()
-            size = hosted.batcher.max_batch_size
-            parts: list[Any] = []
-            for start in range(0, len(work.units), size):
-                parts += capability.infer(work.units[start : start + size])
-            return capability.finish(work, parts)
+            with call.running():
+                work = capability.prepare(call.inputs(), params)
+                size = hosted.batcher.max_batch_size
+                parts: list[Any] = []
+                for start in range(0, len(work.units), size):
+                    parts += capability.infer(work.units[start : start + size])
+                return capability.finish(work, parts)
 
         if hosted.batcher.claim():
             try:
-                return await self._in_thread(run_alone)()
+                return await hosted.in_thread(run_alone)
             finally:
                 hosted.batcher.release()
-        work = await self._in_thread(prepare)()
+        work = await hosted.in_thread(prepare)
         parts = await hosted.batcher.submit(work.units) if work.units else ()
-        return await self._in_thread(capability.finish)(work, parts)
+        return await hosted.in_thread(finish, work, parts)
+
+
+def _hosted(node: Node, settings: NodeSettings, shared: ThreadPoolExecutor) -> _LoadedNode:
+    capability = node.capability(settings)
+    threads = shared
+    if capability.own_threads:
+        threads = ThreadPoolExecutor(capability.own_threads, thread_name_prefix=node.name)
+
+    async def infer(units: Sequence[Any]) -> Sequence[Any]:
+        return await asyncio.get_running_loop().run_in_executor(threads, capability.infer, units)
+
+    return _LoadedNode(node, capability, Batcher(infer), threads)
 
 
 def _assigned_cores() -> int:
@@ -291,6 +328,9 @@ def _validate(hosted: _LoadedNode, params: Mapping[str, Any]) -> Any:  # noqa: A
 
 def _dependent_failure(name: str, source: str, error: ClServeError) -> ClServeError:
     """What to report for a node whose source failed: the cause, where the client can mend it."""
-    if isinstance(error, ModelError | DependencyFailedError) or type(error) is ClServeError:
+    if (
+        isinstance(error, ModelError | ToolError | DependencyFailedError)
+        or type(error) is ClServeError
+    ):
         return DependencyFailedError(f"{name} needs {source}, which failed: {error}")
     return error

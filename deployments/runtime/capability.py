@@ -124,6 +124,9 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
     def sample(self) -> tuple[Any, ...]:
         """Return small inputs of the right types, for a self-test."""
 
+    def discard(self, result: ResultT) -> None:
+        """Remove what a result keeps on disk; most keep nothing."""
+
     def run_batch(self, batch: Sequence[tuple[tuple[Any, ...], ParamsT]]) -> list[ResultT]:
         """Run whole requests in one inference: ``batch`` is pairs of inputs and parameters."""
         works = [self.prepare(inputs, params) for inputs, params in batch]

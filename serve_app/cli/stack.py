@@ -11,12 +11,13 @@ from rich.console import Console
 
 from deployments.runtime.errors import ModelNotInstalledError
 from deployments.runtime.models import ModelStore
-from serve_app.app import build_graph, open_store
+from serve_app.app import build_graph
 from serve_app.cli.models import pull_with_progress
 from serve_app.config import load_file
 from serve_app.graph import INGRESS
 from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
+from serve_app.stores import open_models
 
 SAMPLE_TIMEOUT_S = 60.0
 
@@ -52,7 +53,7 @@ def up(config: Path | None, port: int | None, offline: bool, state: Path | None)
         return
     file = load_file(config or config_folder() / "serve.yaml")
     file = file.with_overrides(port=port, offline=offline or None)
-    store = open_store(file.args.models)
+    store = open_models(file.args.models)
     graph = build_graph(file.args, store)
     file.check_deployments({INGRESS: (), **graph.hosts})
     wanted = {node.model for node in graph.values() if node.model is not None}

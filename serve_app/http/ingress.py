@@ -18,16 +18,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from deployments.runtime.errors import ClServeError, InvalidParameterError
-from deployments.runtime.models import ModelStore
-from deployments.runtime.types import Media
+from deployments.runtime.types import Upload
 from serve_app.config import Limits
 from serve_app.graph import INGRESS, Graph
 from serve_app.host import Host, HostedNode
 from serve_app.http.about import AboutRoutes
 from serve_app.http.guard import RequestGuard, problem_response
+from serve_app.http.outputs import OutputRoutes
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
 from serve_app.pipeline import Analysis, Pipeline, RemoteHost
+from serve_app.stores import Stores
 
 logger = logging.getLogger("ray.serve")
 
@@ -40,12 +41,12 @@ class Ingress:
         graph: Graph,
         handles: Mapping[str, DeploymentHandle],
         local_nodes: Sequence[HostedNode],
-        store: ModelStore,
+        stores: Stores,
         limits: Limits,
     ) -> None:
         """Connect the graph to its hosts; ``handles`` has every deployment but this one."""
         self._graph = graph
-        self._store = store
+        self._stores = stores
         self._limits = limits
         self._local = Host(local_nodes) if local_nodes else None
         hosts: dict[str, Host | RemoteHost] = {
@@ -60,19 +61,24 @@ class Ingress:
         if self._local is not None:
             self._local.reconfigure(user_config)
 
+    def close(self) -> None:
+        """End the programs of the nodes hosted here."""
+        if self._local is not None:
+            self._local.close()
+
     async def analyze(
         self,
-        media: Media,
+        upload: Upload,
         outputs: Sequence[str],
         params: Mapping[str, Mapping[str, Any]],
         timeout_s: float | None = None,
     ) -> Analysis:
         """Answer a handle call; see ``Pipeline.analyze``."""
-        return await self._pipeline.analyze(media, outputs, params, timeout_s)
+        return await self._pipeline.analyze(upload, outputs, params, timeout_s)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP app, once the constructor has run."""
-        app = build_http_app(self._graph, self._pipeline, self._store, self._limits)
+        app = build_http_app(self._graph, self._pipeline, self._stores, self._limits)
         # Serve puts the request id into the response itself, so the guard must not.
         app.add_middleware(RequestGuard, limits=self._limits, echo_request_id=False)
         return app
@@ -81,7 +87,7 @@ class Ingress:
 def build_http_app(
     graph: Graph,
     pipeline: Pipeline,
-    store: ModelStore,
+    stores: Stores,
     limits: Limits,
 ) -> FastAPI:
     """Build the HTTP app over a pipeline; the caller adds the ``RequestGuard``."""
@@ -99,10 +105,11 @@ def build_http_app(
             Exception: _on_unexpected,
         },
     )
-    app.include_router(AboutRoutes(graph, pipeline, store).router, tags=["about"])
+    app.include_router(AboutRoutes(graph, pipeline, stores.models).router, tags=["about"])
     patch_fastapi(app)  # /docs from this machine: FastAPI's own fetches scripts from elsewhere
     nodes = NodeRoutes(graph, pipeline, limits)
     app.include_router(nodes.router, tags=["capabilities"])
+    app.include_router(OutputRoutes(stores.outputs).router, tags=["outputs"])
     components = app.openapi().setdefault("components", {})  # FastAPI keeps what it returns
     components.setdefault("schemas", {}).update(nodes.definitions)
     return app

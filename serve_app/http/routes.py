@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
@@ -11,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.runtime.errors import ClServeError
-from deployments.runtime.types import Media
+from deployments.runtime.types import EncodedFile, Upload
+from serve_app.calls import ProgressListener
 from serve_app.config import Limits
 from serve_app.graph import Graph, Node
-from serve_app.http.encoding import MSGPACK, Encoder, adapter_for
+from serve_app.http.encoding import EVENT_STREAM, JSON, MSGPACK, Encoder, adapter_for
+from serve_app.http.events import stream_events
 from serve_app.http.problems import PROBLEM_JSON, problem_body
-from serve_app.http.uploads import REQUEST_BODY, Uploads, read_uploads
+from serve_app.http.uploads import Uploads, read_uploads, request_body
 from serve_app.pipeline import Analysis, Pipeline
 
 if TYPE_CHECKING:
@@ -24,7 +28,16 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaMode
 
 ParamsByNode = dict[str, dict[str, Any]]
-Answer = Callable[[Encoder, Analysis], Any]
+Answer = Callable[[Analysis], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """What OpenAPI says of a route: a sentence, the answer by media type, the roots it needs."""
+
+    summary: str
+    content: dict[str, Any]
+    roots: frozenset[str]
 
 
 class NodeRoutes:
@@ -50,23 +63,26 @@ class NodeRoutes:
             for name, value in given.items():
                 params.setdefault(owners[name].name, {})[name] = value
 
-            def answer(encoder: Encoder, analysis: Analysis) -> Any:  # noqa: ANN401 - plain data
+            def answer(analysis: Analysis) -> Any:  # noqa: ANN401 - the node's own result
                 if node.name in analysis.failures:
                     raise analysis.failures[node.name]
-                return encoder.plain(analysis.results[node.name])
+                return analysis.results[node.name]
 
             return await self._respond(request, (node.name,), params, answer)
 
         fields: dict[str, Any] = {}
         for name, owner in owners.items():
             info: FieldInfo = owner.capability.params.model_fields[name]
-            fields[name] = (info.annotation, info)
+            fields[name] = (_query_type(info), info)
         self._add(
             f"/{node.name}",
             endpoint,
             _query_model(f"{_title(node.name)}Query", fields),
-            summary=node.capability.summary,
-            schema=self._results[node.name],
+            _Description(
+                node.capability.summary,
+                _content(node.capability.result, self._results[node.name]),
+                self._graph.roots([node.name]),
+            ),
         )
 
     def _add_analyze(self) -> None:
@@ -80,12 +96,12 @@ class NodeRoutes:
                 node, name = owners[dotted]
                 params.setdefault(node.name, {})[name] = value
 
-            def answer(encoder: Encoder, analysis: Analysis) -> Any:  # noqa: ANN401 - plain data
+            def answer(analysis: Analysis) -> Any:  # noqa: ANN401 - results by node
                 if not analysis.results:
                     raise next(iter(analysis.failures.values()))
                 request_id = request.state.request_id
                 return {
-                    "outputs": {n: encoder.plain(r) for n, r in analysis.results.items()},
+                    "outputs": analysis.results,
                     "problems": {
                         name: problem_body(error, request_id)
                         for name, error in analysis.failures.items()
@@ -103,7 +119,7 @@ class NodeRoutes:
         for dotted, (node, name) in owners.items():
             info = copy(node.capability.params.model_fields[name])
             info.alias = info.validation_alias = info.serialization_alias = dotted
-            fields[dotted.replace(".", "__")] = (info.annotation, info)
+            fields[dotted.replace(".", "__")] = (_query_type(info), info)
         schema = {
             "type": "object",
             "required": ["outputs", "problems"],
@@ -116,8 +132,11 @@ class NodeRoutes:
             "/analyze",
             endpoint,
             _query_model("AnalyzeQuery", fields),
-            summary="Compute several outputs of one upload; work that they share is done once.",
-            schema=schema,
+            _Description(
+                "Compute several outputs of one upload; work that they share is done once.",
+                {JSON: {"schema": schema}, MSGPACK: {}},
+                self._graph.roots(self._graph),
+            ),
         )
 
     def _add(
@@ -125,9 +144,7 @@ class NodeRoutes:
         path: str,
         endpoint: Callable[..., Awaitable[Response]],
         query: type[BaseModel],
-        *,
-        summary: str,
-        schema: dict[str, Any],
+        about: _Description,
     ) -> None:
         # The model of the query is made at run time, so the annotation is set here.
         endpoint.__annotations__["query"] = Annotated[query, Query()]
@@ -137,13 +154,13 @@ class NodeRoutes:
             methods=["POST"],
             name=path.strip("/"),
             operation_id=path.strip("/"),
-            summary=summary,
+            summary=about.summary,
             response_class=Response,
-            openapi_extra={**REQUEST_BODY},
+            openapi_extra=request_body(about.roots),
             responses={
                 200: {
-                    "description": "The result.",
-                    "content": {"application/json": {"schema": schema}, MSGPACK: {}},
+                    "description": "The result; as events, progress comes before it.",
+                    "content": {**about.content, EVENT_STREAM: {}},
                 },
                 "4XX": {"description": "The request is wrong.", "content": {PROBLEM_JSON: {}}},
                 "5XX": {"description": "Try again, or see why.", "content": {PROBLEM_JSON: {}}},
@@ -157,27 +174,34 @@ class NodeRoutes:
         params: ParamsByNode,
         answer: Answer,
     ) -> Response:
-        self._graph.subgraph(outputs)  # an unknown output is refused before the body is read
-        uploads = await read_uploads(request, self._limits)
+        roots = self._graph.roots(outputs)  # an unknown output is refused before the body is read
+        sent = await read_uploads(request, roots, self._limits)
         encoder = Encoder(request)
 
-        async def analyze(media: Media) -> Analysis:
-            return await self._pipeline.analyze(media, outputs, params)
+        async def analyze(upload: Upload, on_progress: ProgressListener | None = None) -> Analysis:
+            return await self._pipeline.analyze(upload, outputs, params, on_progress=on_progress)
 
-        if not uploads.many:
-            analysis = await analyze(uploads.files[0])
-            headers = {"server-timing": server_timing(analysis.elapsed_ms)}
-            return encoder.response(answer(encoder, analysis), headers)
-
-        async def entry(media: Media) -> dict[str, Any]:
+        async def entry(upload: Upload) -> dict[str, Any]:
+            name = upload.media.filename if upload.media else None
             try:
-                result = answer(encoder, await analyze(media))
+                result = answer(await analyze(upload))
             except ClServeError as error:
                 body = problem_body(error, request.state.request_id)
-                return {"filename": media.filename, "problem": body}
-            return {"filename": media.filename, "result": result}
+                return {"filename": name, "problem": body}
+            return {"filename": name, "result": result}
 
-        return encoder.response({"results": await _gather(uploads, entry)})
+        async def everything(on_progress: ProgressListener | None = None) -> Any:  # noqa: ANN401 - results
+            if sent.many:
+                return {"results": await _gather(sent, entry)}
+            return answer(await analyze(sent.uploads[0], on_progress))
+
+        if encoder.events:
+            return stream_events(encoder, everything, request.state.request_id)
+        if sent.many:
+            return encoder.response(await everything())
+        analysis = await analyze(sent.uploads[0])
+        headers = {"server-timing": server_timing(analysis.elapsed_ms)}
+        return encoder.response(answer(analysis), headers)
 
 
 PER_REQUEST_CONCURRENCY = 8
@@ -185,16 +209,16 @@ PER_REQUEST_CONCURRENCY = 8
 
 
 async def _gather(
-    uploads: Uploads,
-    entry: Callable[[Media], Awaitable[dict[str, Any]]],
+    sent: Uploads,
+    entry: Callable[[Upload], Awaitable[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     slots = asyncio.Semaphore(PER_REQUEST_CONCURRENCY)
 
-    async def bounded(media: Media) -> dict[str, Any]:
+    async def bounded(upload: Upload) -> dict[str, Any]:
         async with slots:
-            return await entry(media)
+            return await entry(upload)
 
-    return list(await asyncio.gather(*(bounded(media) for media in uploads.files)))
+    return list(await asyncio.gather(*(bounded(upload) for upload in sent.uploads)))
 
 
 def plain_parameters(graph: Graph, node: Node) -> dict[str, Node]:
@@ -235,6 +259,27 @@ def _result_schemas(graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
 def server_timing(elapsed_ms: Mapping[str, float]) -> str:
     """Format each node's time as a ``Server-Timing`` header."""
     return ", ".join(f"{name};dur={ms:.1f}" for name, ms in elapsed_ms.items())
+
+
+def _query_type(info: "FieldInfo") -> Any:  # noqa: ANN401 - a type annotation
+    """Annotate a parameter in the query: text, where FastAPI knows no way to read its type.
+
+    The capability's own ``Params`` class makes of that text what it needs, and checks it.
+    """
+    alternatives = get_args(info.annotation) if isinstance(info.annotation, UnionType) else ()
+    for kind in alternatives or (info.annotation,):
+        items = get_args(kind) if get_origin(kind) in (tuple, list) else (kind,)
+        if any(isinstance(item, type) and issubclass(item, BaseModel) for item in items):
+            return str
+    return info.annotation
+
+
+def _content(result: type, schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe the body of an answer in OpenAPI, by media type."""
+    data = {JSON: {"schema": schema}, MSGPACK: {}}
+    if issubclass(result, EncodedFile):
+        return {"*/*": {"schema": {"type": "string", "format": "binary"}}, **data}
+    return data
 
 
 def _query_model(name: str, fields: dict[str, Any]) -> type[BaseModel]:

@@ -8,9 +8,10 @@ import yaml
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import DEFAULT_CONFIG, FACE_NODES, LAYOUTS, GraphFile, Layout
-from serve_app.app import build_graph, open_store
+from serve_app.app import build_graph
 from serve_app.config import ServeFile
 from serve_app.graph import INGRESS
+from serve_app.stores import open_models
 
 
 def by_name(raw: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def by_name(raw: dict[str, Any]) -> dict[str, Any]:
 def test_every_layout_of_the_default_file_is_valid(layout: Layout) -> None:
     """The service's own checks pass, and the nodes are hosted as the layout says."""
     file = ServeFile(GraphFile(DEFAULT_CONFIG).with_layout(layout), DEFAULT_CONFIG)
-    graph = build_graph(file.args, open_store(file.args.models))
+    graph = build_graph(file.args, open_models(file.args.models))
     file.check_deployments({INGRESS: (), **graph.hosts})
     hosted = {node: graph[node].host for node in FACE_NODES}
     expected = {node: host for host, nodes in layout.hosts.items() for node in nodes}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.serve_app.fake import Lengths
+from tests.serve_app.fake import Lengths, Slow
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +12,5 @@ def _fresh_fake() -> None:
     Lengths.infer_s = 0.0
     Lengths.load_error = None
     Lengths.loads = 0
+    for event in (Slow.started, Slow.go_on, Slow.cancelled):
+        event.clear()

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from deployments.runtime.asset import Asset
 from deployments.runtime.capability import Capability, NodeSettings, Params, Work
 from deployments.runtime.errors import CorruptMediaError, ModelNotInstalledError
 from deployments.runtime.models import ModelStore, load_catalogue
-from deployments.runtime.types import Media
+from deployments.runtime.task import current_task
+from deployments.runtime.types import EncodedFile, Media, Texts
 from serve_app.config import AppArgs
 from serve_app.graph import Graph
 from serve_app.settings import DEFAULT_CATALOGUE
@@ -38,16 +40,16 @@ class Words(Capability[WordsParams, WordList]):
 
     name = "words"
     summary = "Words of a text."
-    inputs = (Media,)
+    inputs = (Asset,)
     params = WordsParams
     result = WordList
 
     def prepare(self, inputs: tuple[Any, ...], params: WordsParams) -> Work:
         """Split; there is nothing to infer."""
-        (media,) = inputs
-        if b"\0" in media.data:
+        (asset,) = inputs
+        if b"\0" in asset.data:
             raise CorruptMediaError("the text holds a zero byte")
-        return Work((), tuple(media.data.decode().split()[: params.limit]))
+        return Work((), tuple(asset.data.decode().split()[: params.limit]))
 
     def finish(self, work: Work, parts: Sequence[Any]) -> WordList:
         """Wrap the words."""
@@ -55,7 +57,7 @@ class Words(Capability[WordsParams, WordList]):
 
     def sample(self) -> tuple[Any, ...]:
         """One word."""
-        return (Media(b"sample"),)
+        return (Asset(Media(b"sample")),)
 
 
 class LengthsParams(Params):
@@ -132,3 +134,97 @@ def make_graph(**args: Any) -> Graph:  # noqa: ANN401 - the YAML's args
 def make_settings() -> NodeSettings:
     """Settings over the real catalogue; nothing is fetched."""
     return NodeSettings(store=ModelStore(load_catalogue(DEFAULT_CATALOGUE)))
+
+
+class Copy(Capability[Params, EncodedFile]):
+    """Gives the upload back as a file."""
+
+    name = "copy"
+    summary = "The same again."
+    inputs = (Asset,)
+    params = Params
+    result = EncodedFile
+
+    def prepare(self, inputs: tuple[Any, ...], params: Params) -> Work:
+        """Read it the way that other programs do."""
+        (asset,) = inputs
+        return Work((), (asset.path.read_bytes(), asset.filename))
+
+    def finish(self, work: Work, parts: Sequence[Any]) -> EncodedFile:
+        """Wrap the bytes."""
+        data, filename = work.state
+        return EncodedFile(data, "application/x-copy", f"copy of {filename}")
+
+    def sample(self) -> tuple[Any, ...]:
+        """One word."""
+        return (Asset(Media(b"sample")),)
+
+
+class Letters(Capability[Params, LengthList]):
+    """Counts the letters of texts."""
+
+    name = "letters"
+    summary = "Lengths of texts."
+    inputs = (Texts,)
+    params = Params
+    result = LengthList
+
+    def prepare(self, inputs: tuple[Any, ...], params: Params) -> Work:
+        """Measure; there is nothing to infer."""
+        (texts,) = inputs
+        return Work((), tuple(map(len, texts.texts)))
+
+    def finish(self, work: Work, parts: Sequence[Any]) -> LengthList:
+        """Wrap the lengths."""
+        return LengthList(work.state)
+
+    def sample(self) -> tuple[Any, ...]:
+        """One word."""
+        return (Texts(("sample",)),)
+
+
+class Slow(Capability[Params, LengthList]):
+    """Works until the test lets it go on, or nobody waits any more."""
+
+    name = "slow"
+    summary = "Takes its time."
+    inputs = (Asset,)
+    params = Params
+    result = LengthList
+    own_threads = 2
+
+    started: ClassVar[threading.Event] = threading.Event()
+    go_on: ClassVar[threading.Event] = threading.Event()
+    cancelled: ClassVar[threading.Event] = threading.Event()
+
+    def prepare(self, inputs: tuple[Any, ...], params: Params) -> Work:
+        """Report half of the work, then wait."""
+        (asset,) = inputs
+        current_task().report(50)
+        self.started.set()
+        while not self.go_on.wait(0.01):
+            if current_task().cancelled:
+                self.cancelled.set()
+                current_task().raise_if_cancelled()
+        current_task().report(100)
+        return Work((), (len(asset.path.read_bytes()),))
+
+    def finish(self, work: Work, parts: Sequence[Any]) -> LengthList:
+        """Wrap the size."""
+        return LengthList(work.state)
+
+    def sample(self) -> tuple[Any, ...]:
+        """One word."""
+        return (Asset(Media(b"sample")),)
+
+
+def make_wide_graph(**args: Any) -> Graph:  # noqa: ANN401 - the YAML's args
+    """Build a graph with every kind of root and result, each node on its own."""
+    kinds: dict[str, type[Capability[Any, Any]]] = {
+        "words": Words,
+        "copy": Copy,
+        "letters": Letters,
+        "slow": Slow,
+    }
+    nodes = {name: {"needs": ["texts"] if name == "letters" else ["upload"]} for name in kinds}
+    return Graph(AppArgs.model_validate({"graph": nodes, **args}), kinds)

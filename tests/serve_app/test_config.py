@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from deployments.runtime.errors import ConfigError
-from serve_app.app import build_graph, open_store
+from serve_app.app import build_graph
 from serve_app.config import AppArgs, load_file
 from serve_app.graph import INGRESS
 from serve_app.settings import config_folder
+from serve_app.stores import open_models
 
 SHIPPED = sorted(config_folder().glob("serve*.yaml"))
 
@@ -33,7 +34,7 @@ def write(folder: Path, change: dict[str, Any] | None = None, **application: Any
 def test_shipped_files_are_valid(path: Path) -> None:
     """Every file in config/ passes all checks that `cl-serve up` makes."""
     file = load_file(path)
-    graph = build_graph(file.args, open_store(file.args.models))
+    graph = build_graph(file.args, open_models(file.args.models))
     file.check_deployments({INGRESS: (), **graph.hosts})
     assert file.http_host == "127.0.0.1"
 
@@ -117,7 +118,7 @@ def test_wrong_node(node: dict[str, Any], expected: str) -> None:
     """Models and providers of nodes are checked before anything starts."""
     args = AppArgs.model_validate({"graph": {"face_detection": {"needs": ["image"], **node}}})
     with pytest.raises(ConfigError) as raised:
-        build_graph(args, open_store(args.models))
+        build_graph(args, open_models(args.models))
     assert expected in str(raised.value)
 
 
@@ -129,7 +130,7 @@ def test_model_of_a_node_without_one() -> None:
     }
     args = AppArgs.model_validate({"graph": graph})
     with pytest.raises(ConfigError, match="face_alignment runs no model, got 'mobilefacenet'"):
-        build_graph(args, open_store(args.models))
+        build_graph(args, open_models(args.models))
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

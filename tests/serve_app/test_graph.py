@@ -17,13 +17,13 @@ WORDS, LENGTHS = ARGS["graph"]["words"], ARGS["graph"]["lengths"]
         ({"graph": {"image": {"needs": []}}}, "args.graph.image: 'image' is a reserved name"),
         (
             {"graph": {"words": {"needs": ["uplaod"]}}},
-            "args.graph.words.needs: unknown source 'uplaod'; expected one of upload, image, words",
+            "unknown source 'uplaod'; expected one of upload, image, video, texts, words",
         ),
         (
             {"graph": {"words": {"needs": ["image"]}}},
-            "args.graph.words.needs: words takes Media; got image (Picture)",
+            "args.graph.words.needs: words takes Asset; got image (Picture)",
         ),
-        ({"graph": {"words": {"needs": []}}}, "words takes Media; got nothing"),
+        ({"graph": {"words": {"needs": []}}}, "words takes Asset; got nothing"),
         (
             {"graph": {"words": {"needs": ["lengths"]}, "lengths": {"needs": ["words"]}}},
             "the nodes need each other in a circle",
@@ -62,7 +62,7 @@ def test_plan_makes_one_hop_per_host() -> None:
     """Nodes in deployments of their own take a hop each, and results travel along."""
     first, second = make_graph().plan(["lengths"])
     assert (first.host, first.nodes, first.exports) == ("words", ("words",), ("words",))
-    assert (first.needs_media, second.needs_media) == (True, False)
+    assert (first.needs_upload, second.needs_upload) == (True, False)
     assert (second.host, second.imports, second.exports) == ("lengths", ("words",), ("lengths",))
 
 

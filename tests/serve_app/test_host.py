@@ -6,17 +6,20 @@ from typing import Any
 import pytest
 
 from deployments.runtime.errors import ConfigError, InvalidParameterError, ModelIntegrityError
-from deployments.runtime.types import Media
+from deployments.runtime.types import Media, Upload
 from serve_app import host as host_module
+from serve_app.calls import Failure, Progress, SegmentCall, SegmentReply
 from serve_app.graph import Graph
-from serve_app.host import Failure, Host, SegmentCall, SegmentReply
+from serve_app.host import Host
 from tests.serve_app.fake import (
     NOT_INSTALLED,
     LengthList,
     Lengths,
+    Slow,
     WordList,
     make_graph,
     make_settings,
+    make_wide_graph,
 )
 
 GRAPH = make_graph(hosts={"text": ["words", "lengths"]})
@@ -30,7 +33,7 @@ def make_host(graph: Graph = GRAPH, **user_config: Any) -> Host:  # noqa: ANN401
 async def run(host: Host, text: bytes, *outputs: str, **params: Any) -> SegmentReply:  # noqa: ANN401 - by node
     """Run the one segment that the outputs need."""
     (segment,) = GRAPH.plan(outputs)
-    return await host.run(SegmentCall(segment, Media(text), {}, params))
+    return await host.run(SegmentCall(segment, Upload(Media(text)), {}, params))
 
 
 async def test_runs_a_segment() -> None:
@@ -44,7 +47,7 @@ async def test_batches_by_units_across_requests() -> None:
     """While one batch runs, the words of all waiting requests fill the next one."""
     Lengths.infer_s = 0.05
     host = make_host()
-    texts = [b"a bb", b"ccc", b"dddd eeeee ffffff", b""]
+    texts = [b"a bb", b"ccc", b"dddd eeeee ffffff", b" "]
     replies = await asyncio.gather(*(run(host, text, "lengths") for text in texts))
     assert [reply.results["lengths"].lengths for reply in replies] == [(1, 2), (3,), (4, 5, 6), ()]
     assert sum(map(len, Lengths.batches)) == 6
@@ -122,7 +125,7 @@ async def test_missing_model_fails_its_node_until_it_is_there(
     assert Lengths.loads == 1
 
     Lengths.load_error = None
-    monkeypatch.setattr(host_module, "MODEL_RETRY_S", 0.0)
+    monkeypatch.setattr(host_module, "LOAD_RETRY_S", 0.0)
     reply = await run(host, b"a", "lengths")
     assert reply.results["lengths"] == LengthList((1,))
     assert Lengths.loads == 2
@@ -144,3 +147,61 @@ async def test_unexpected_load_error_stops_the_host() -> None:
     Lengths.load_error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         make_host()
+
+
+def wide_call(text: bytes, *outputs: str) -> SegmentCall:
+    """Make a call to one node of the wide graph."""
+    (segment,) = WIDE.plan(outputs)
+    return SegmentCall(segment, Upload(Media(text)), {}, {})
+
+
+WIDE = make_wide_graph(hosts={"all": ["words", "copy", "letters", "slow"]})
+
+
+async def test_long_work_does_not_hold_up_its_neighbours() -> None:
+    """A node with threads of its own leaves those of the host to the others."""
+    host = Host([(node, make_settings()) for node in WIDE.values()])
+    slow = [asyncio.create_task(host.run(wide_call(b"abc", "slow"))) for _ in range(2)]
+    await asyncio.to_thread(Slow.started.wait)
+    reply = await host.run(wide_call(b"a b", "words"))
+    assert WordList(("a", "b")) == reply.results["words"]
+    Slow.go_on.set()
+    assert [LengthList((3,))] * 2 == [(await task).results["slow"] for task in slow]
+
+
+async def test_cancelled_call_ends_its_work() -> None:
+    """Work that nobody waits for any more is told so, and its file is closed when it has ended."""
+    host = Host([(node, make_settings()) for node in WIDE.values()])
+    task = asyncio.create_task(host.run(wide_call(b"abc", "slow")))
+    await asyncio.to_thread(Slow.started.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(Slow.cancelled.wait, 5)
+
+
+async def test_progress_comes_before_the_reply() -> None:
+    """A stream of a segment gives the progress of its nodes, then the reply."""
+    Slow.go_on.set()
+    host = Host([(node, make_settings()) for node in WIDE.values()])
+    *progress, reply = [item async for item in host.run_with_progress(wide_call(b"abc", "slow"))]
+    assert [Progress("slow", 50), Progress("slow", 100)] == progress
+    assert isinstance(reply, SegmentReply)
+    assert LengthList((3,)) == reply.results["slow"]
+
+
+async def test_abandoned_stream_cancels_the_work() -> None:
+    """Whoever stops listening to the progress stops the work."""
+    host = Host([(node, make_settings()) for node in WIDE.values()])
+    stream = host.run_with_progress(wide_call(b"abc", "slow"))
+    assert Progress("slow", 50) == await anext(stream)
+    await stream.aclose()  # pyright: ignore[reportAttributeAccessIssue] - it is a generator
+    assert await asyncio.to_thread(Slow.cancelled.wait, 5)
+
+
+async def test_self_test_of_every_kind() -> None:
+    """The sample of every kind of node goes through the path of a request."""
+    Slow.go_on.set()
+    host = Host([(node, make_settings()) for node in WIDE.values()])
+    found = {name: (await host.self_test(name)).state for name in WIDE}
+    assert dict.fromkeys(WIDE, "ready") == found

@@ -18,6 +18,7 @@ from serve_app.http.guard import RequestGuard
 from serve_app.http.ingress import build_http_app
 from serve_app.pipeline import Pipeline
 from serve_app.settings import config_folder
+from serve_app.stores import Stores, open_stores
 
 Photo = Callable[[str], Media]
 
@@ -27,11 +28,12 @@ def make_client(store: ModelStore) -> TestClient:
     file = load_file(config_folder() / "serve.yaml")
     limits = file.args.limits
     graph = build_graph(file.args, store)
+    stores = Stores(store, open_stores(file.args).outputs)
     hosts = {
-        host: Host([(graph[name], node_settings(graph[name], store)) for name in names])
+        host: Host([(graph[name], node_settings(graph[name], file.args, stores)) for name in names])
         for host, names in graph.hosts.items()
     }
-    app = build_http_app(graph, Pipeline(graph, hosts, limits), store, limits)
+    app = build_http_app(graph, Pipeline(graph, hosts, limits), stores, limits)
     app.add_middleware(RequestGuard, limits=limits)
     return TestClient(app)
 

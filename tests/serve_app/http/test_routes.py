@@ -8,14 +8,13 @@ import msgpack
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.runtime.models import ModelStore, load_catalogue
-from serve_app.config import Limits
+from serve_app.config import AppArgs, Limits
 from serve_app.host import Host
 from serve_app.http.guard import RequestGuard
 from serve_app.http.ingress import build_http_app
 from serve_app.pipeline import Pipeline
-from serve_app.settings import DEFAULT_CATALOGUE
-from tests.serve_app.fake import NOT_INSTALLED, Lengths, make_graph, make_settings
+from serve_app.stores import open_stores
+from tests.serve_app.fake import ARGS, NOT_INSTALLED, Lengths, make_graph, make_settings
 
 LIMITS = Limits(max_upload_bytes=1000, max_files=3, max_concurrent_requests=2)
 
@@ -24,8 +23,8 @@ def make_client(limits: Limits = LIMITS) -> TestClient:
     """Serve the fake graph with each node in a host of its own."""
     graph = make_graph()
     hosts = {name: Host([(graph[name], make_settings())]) for name in graph}
-    store = ModelStore(load_catalogue(DEFAULT_CATALOGUE))
-    app = build_http_app(graph, Pipeline(graph, hosts, limits), store, limits)
+    stores = open_stores(AppArgs.model_validate(ARGS))
+    app = build_http_app(graph, Pipeline(graph, hosts, limits), stores, limits)
     app.add_middleware(RequestGuard, limits=limits)
     return TestClient(app, raise_server_exceptions=False)
 
@@ -118,7 +117,7 @@ def test_msgpack(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "content", "status", "kind", "detail"),
     [
-        ("/v1/lengths", b"", 400, "empty-input", "the body is empty; send a file"),
+        ("/v1/lengths", b"", 400, "empty-input", "the body is empty; send something"),
         ("/v1/lengths", b"\0", 422, "corrupt-media", "the text holds a zero byte"),
         ("/v1/lengths", b"x" * 1001, 413, "too-large", "larger than the limit of"),
         ("/v1/lengths?factor=0", b"a", 422, "invalid-parameter", "factor: "),
@@ -150,12 +149,12 @@ def test_problem(  # noqa: PLR0913, PLR0917 - one column each
 
 
 def test_wrong_forms(client: TestClient) -> None:
-    """A stray field or too many files are refused; an empty file is the node's to judge."""
+    """A stray field, an empty file and too many files are refused."""
     stray = client.post("/v1/words", data={"limit": "3"}, files={"file": ("a", b"a")})
     assert stray.status_code == 422
     assert "parameters go into the query, for example /v1/words?limit=3" in stray.json()["detail"]
     empty = client.post("/v1/words", files={"file": ("a", b"")})
-    assert (empty.status_code, empty.json()) == (200, {"words": []})
+    assert (empty.status_code, empty.json()["detail"]) == (400, "'a' is empty: 0 bytes")
     many = client.post("/v1/words", files=[("file", (str(i), b"a")) for i in range(4)])
     assert many.status_code == 400
     assert "Too many files" in many.json()["detail"]
