@@ -6,17 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.face_embedding.algo.quality import score, sharpness
-from deployments.face_embedding.algo.tensors import to_input, unit_length
 from deployments.face_embedding.schema import (
     EmbeddedFace,
     FaceEmbeddingParams,
     FaceEmbeddings,
     FaceQuality,
 )
-from deployments.runtime.capability import Capability, NodeSettings, Work
-from deployments.runtime.errors import ConfigError
-from deployments.runtime.models import Contract
-from deployments.runtime.onnx_session import OnnxSession
+from deployments.runtime.capability import Capability, Work
+from deployments.runtime.embeddings import ImageEncoder, unit_length
 from deployments.runtime.types import AlignedFaces, Box, Face
 
 CROP_PX = 112
@@ -44,19 +41,9 @@ class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
             ConfigError: the catalogue does not describe it as a model of faces.
 
         """
-        settings = self.settings
-        model = self.model_name or ""
-        contract = _face_contract(settings, model)
-        self._dim = contract.embedding_dim or 0
-        self._subtract = np.array(contract.input.subtract, np.float32)
-        self._divide = np.array(contract.input.divide, np.float32)
-        self._order = slice(None, None, -1) if contract.input.colour == "BGR" else slice(None)
-        self._session = OnnxSession(
-            settings.store.path(model),
-            provider=settings.provider,
-            num_threads=settings.num_threads,
+        self._encoder = ImageEncoder(
+            self.settings, node=self.name, model=self.model_name or "", side_px=CROP_PX
         )
-        self._session.warm_up()
 
     def prepare(self, inputs: tuple[AlignedFaces], params: FaceEmbeddingParams) -> Work:
         """Rate the faces; units are the crops, (112, 112, 3) uint8 RGB, of those to embed."""
@@ -70,8 +57,7 @@ class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
 
     def infer(self, units: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Embed crops of any mix of photos: (D,) float32 per crop, as the model gives it."""
-        crops = [crop[..., self._order] for crop in units]
-        return list(self._session.run(to_input(crops, self._subtract, self._divide))[0])
+        return self._encoder.embed(units)
 
     def finish(self, work: Work, parts: Sequence[NDArray[np.float32]]) -> FaceEmbeddings:
         """Put faces, embeddings and quality together."""
@@ -87,7 +73,7 @@ class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
                 )
                 for (_, face, quality), embedding in zip(rated, parts, strict=True)
             ),
-            embedding_dim=self._dim,
+            embedding_dim=self._encoder.embedding_dim,
             model=self.model_name or "",
             normalized=params.normalize,
             image_width=aligned.image_width,
@@ -108,22 +94,3 @@ def _rate(face: Face, aligned: AlignedFaces, row: int) -> FaceQuality:
     size_px = float(np.sqrt(max(0.0, width_px) * max(0.0, height_px)))
     sharp = sharpness(aligned.crops[row])
     return FaceQuality(score(sharp, size_px, face.confidence), sharp, size_px, face.confidence)
-
-
-def _face_contract(settings: NodeSettings, model: str) -> Contract:
-    contract = settings.store.catalogue[model].contract
-    wanted = (3, CROP_PX, CROP_PX)
-    if (
-        contract is None
-        or contract.embedding_dim is None
-        or contract.input.subtract is None
-        or contract.input.divide is None
-        or contract.input.layout != "NCHW"
-        or contract.input.shape[1:] != wanted
-    ):
-        raise ConfigError(
-            f"face_embedding: model: {model!r} is not a model of faces: expected a catalogue "
-            f"entry whose contract has an NCHW input of {wanted}, subtract, divide and "
-            f"embedding_dim"
-        )
-    return contract

@@ -1,1 +1,1 @@
-"""Pure functions of face embedding: the models' input, and the quality of a face."""
+"""Pure functions of face embedding: the quality of a face."""

@@ -91,6 +91,17 @@ class _Document(Strict):
                 raise ValueError(f"{key}: the name is the key itself, got name: {entry.name!r}")
         return self
 
+    @model_validator(mode="after")
+    def _needs_are_entries(self) -> "_Document":
+        for entry in self.entries.values():
+            for needed in entry.needs:
+                if needed not in self.entries or self.entries[needed].needs:
+                    raise ValueError(
+                        f"{entry.name}: needs: expected entries that need nothing themselves, "
+                        f"got {needed!r}"
+                    )
+        return self
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that stands twice; YAML's own loader silently keeps the last."""

@@ -132,11 +132,15 @@ class ConversionStep(Strict):
 
 
 class Conversion(Strict):
-    """How the source file becomes the usable one, and the sha256 of the result."""
+    """How the source file becomes the usable one, and the sha256 and size of the result.
+
+    Without these two, each machine converts for itself and remembers what came of it; see
+    ``_local``. That is for sources that can be used as they are, only less well.
+    """
 
     steps: Annotated[tuple[ConversionStep, ...], Field(min_length=1)]
-    sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=1)]
+    sha256: Sha256 | None = None
+    size_bytes: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _steps_are_in_order(self) -> "Conversion":
@@ -145,6 +149,14 @@ class Conversion(Strict):
             raise ValueError("the last step, and no other, must be canonical: it fixes the bytes")
         if "tflite_to_onnx" in names[1:]:
             raise ValueError("tflite_to_onnx must be the first step")
+        return self
+
+    @model_validator(mode="after")
+    def _result_is_recorded_or_optional(self) -> "Conversion":
+        if (self.sha256 is None) != (self.size_bytes is None):
+            raise ValueError("sha256 and size_bytes of the result stand together or not at all")
+        if self.sha256 is None and self.steps[0].step == "tflite_to_onnx":
+            raise ValueError("a conversion that must succeed needs the sha256 of its result")
         return self
 
 
@@ -174,20 +186,34 @@ class InputContract(TensorContract):
 
 
 class Contract(Strict):
-    """What a model's graph takes and gives; ``embedding_dim`` where it gives an embedding."""
+    """What a model's graph takes and gives; ``embedding_dim`` where it gives an embedding.
+
+    Models with the same ``embedding_space`` give embeddings that can be compared with each other.
+    """
 
     input: InputContract
     outputs: Annotated[tuple[TensorContract, ...], Field(min_length=1)]
     embedding_dim: Annotated[int, Field(ge=1)] | None = None
+    embedding_space: Name | None = None
+
+
+STAND_IN_SUFFIX = "_stand_in"
 
 
 class ModelEntry(Strict):
-    """One file of the catalogue: what it is, where it comes from and what it must hash to."""
+    """One file of the catalogue: what it is, where it comes from and what it must hash to.
+
+    ``needs`` names entries that it can't be used without, such as a text model's tokenizer; they
+    are pulled with it. A ``stand_in`` takes and gives what a real model does and means nothing;
+    its name says so, and with it every place that shows the name.
+    """
 
     name: Name
     title: str
     licence: Licence
     default: bool = False
+    stand_in: bool = False
+    needs: tuple[Name, ...] = ()
     sources: Annotated[tuple[Source, ...], Field(min_length=1)]
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=1)] | None = None
@@ -199,6 +225,21 @@ class ModelEntry(Strict):
         if self.default and not self.licence.commercial_use:
             raise ValueError("default: true needs a licence with commercial_use: true")
         return self
+
+    @model_validator(mode="after")
+    def _stand_in_says_so(self) -> "ModelEntry":
+        if self.stand_in != self.name.endswith(STAND_IN_SUFFIX):
+            raise ValueError(
+                f"the name of a stand_in, and of no other model, ends in {STAND_IN_SUFFIX}"
+            )
+        if self.stand_in and self.default:
+            raise ValueError("a stand_in can't be a default")
+        return self
+
+    @property
+    def converts_here(self) -> bool:
+        """Whether each machine converts for itself, since the result is not recorded."""
+        return self.convert is not None and self.convert.sha256 is None
 
     @property
     def source_filename(self) -> str:
@@ -214,20 +255,24 @@ class ModelEntry(Strict):
 
     @property
     def usable_filename(self) -> str:
-        """The name of the file that is used: the converted one where there is a conversion."""
-        if self.convert is None:
+        """The name of the file that ``usable_sha256`` is of."""
+        if self._recorded is None:
             return self.source_filename
         return f"{PurePosixPath(self.source_filename).stem}.onnx"
 
     @property
     def usable_sha256(self) -> str:
-        """The sha256 of the file that is used."""
-        return self.convert.sha256 if self.convert else self.sha256
+        """The sha256 of the converted file, or of the source where no result is recorded."""
+        return (self._recorded and self._recorded.sha256) or self.sha256
 
     @property
     def usable_size_bytes(self) -> int | None:
-        """The size of the file that is used, None where it is not recorded."""
-        return self.convert.size_bytes if self.convert else self.size_bytes
+        """The size of the file that ``usable_sha256`` is of, None where it is not recorded."""
+        return self._recorded.size_bytes if self._recorded else self.size_bytes
+
+    @property
+    def _recorded(self) -> Conversion | None:
+        return None if self.converts_here else self.convert
 
 
 def is_allowed_url(url: str) -> bool:

@@ -4,6 +4,7 @@ A file's folder carries the beginning of its sha256, so a newer catalogue with a
 model "not installed" instead of "corrupt", and two checkouts can share one cache::
 
     NAME/SHA256[:16]/FILE     source files and converted files
+    NAME/SHA256[:16]/*.local.*    what was converted here, beside its source, and its record
     quarantine/               files with wrong content, moved out of use
     downloads/                unfinished https downloads, to be resumed
     locks/                    one lock file per model and per download
@@ -29,6 +30,14 @@ class CacheLayout:
     def usable(self, entry: ModelEntry) -> Path:
         """Return the place of the file that is used; the source's own without a conversion."""
         return self.folder / entry.name / entry.usable_sha256[:16] / entry.usable_filename
+
+    def local(self, entry: ModelEntry) -> Path:
+        """Return the place of a file that was converted on this machine, beside its source."""
+        return self.source(entry).with_suffix(".local.onnx")
+
+    def local_record(self, entry: ModelEntry) -> Path:
+        """Return the place of what is known of that conversion."""
+        return self.source(entry).with_suffix(".local.json")
 
     def lock(self, key: str) -> Path:
         """Return the lock file of a model or a download."""

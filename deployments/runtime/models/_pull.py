@@ -5,6 +5,7 @@ processes a lock per model lets one fetch while the others wait and then find it
 """
 
 import contextlib
+import logging
 import shutil
 import tempfile
 import time
@@ -43,8 +44,16 @@ from deployments.runtime.models._files import (
 )
 from deployments.runtime.models._https import download
 from deployments.runtime.models._layout import CacheLayout
+from deployments.runtime.models._local import (
+    LocalRecord,
+    read_record,
+    usable_file,
+    write_record,
+)
 from deployments.runtime.models._progress import ProgressCallback, PullProgress
 from deployments.runtime.models._registries import fetch_archive
+
+_log = logging.getLogger(__name__)
 
 STALE_RUN_S = 24 * 3600
 """A scratch folder this old was left by a run that was killed; no pull takes a day."""
@@ -105,25 +114,46 @@ class PullRun:
             ModelConversionError: a conversion step failed or gave another result.
 
         """
-        usable = self._layout.usable(entry)
-        if self._is_good(usable, entry.usable_sha256):
-            return usable
-        if not (entry.licence.commercial_use or accept_licence):
+        if not self._is_done(entry):
+            self._require_consent(entry, accept_licence=accept_licence)
+            with disk_full_explained(self._layout.folder), self._lock(entry):
+                # Another process may have finished it while this one waited.
+                if not self._is_done(entry):
+                    self._make(entry)
+            path = usable_file(self._layout, entry).path
+            self._progress(PullProgress(entry.name, "done", str(path)))
+        return usable_file(self._layout, entry).path
+
+    def _is_done(self, entry: ModelEntry) -> bool:
+        if not self._is_good(self._layout.usable(entry), entry.usable_sha256):
+            return False
+        if not entry.converts_here:
+            return True
+        record = read_record(self._layout, entry)
+        if record is None or record.sha256 is None:
+            return record is not None
+        return self._is_good(self._layout.local(entry), record.sha256)
+
+    def _require_consent(self, entry: ModelEntry, *, accept_licence: bool) -> None:
+        is_here = self._layout.usable(entry).is_file()  # and only to be converted
+        if not (entry.licence.commercial_use or accept_licence or is_here):
             raise ModelLicenceError(
                 f"{entry.title} is licensed under {entry.licence.id}, which does not permit "
                 f"commercial use; read {entry.licence.url} and, if you agree to it, run: "
                 f"cl-serve models pull {entry.name} --accept-licence"
             )
-        with disk_full_explained(self._layout.folder), self._lock(entry):
-            # Another process may have finished it while this one waited.
-            if not self._is_good(usable, entry.usable_sha256):
-                source = self._layout.source(entry)
-                if not self._is_good(source, entry.sha256):
-                    self._fetch(entry, source)
-                if entry.convert:
-                    self._convert(entry, source, usable)
-        self._progress(PullProgress(entry.name, "done", str(usable)))
-        return usable
+
+    def _make(self, entry: ModelEntry) -> None:
+        """Fetch and convert what is not there yet."""
+        source, usable = self._layout.source(entry), self._layout.usable(entry)
+        # A file that was converted elsewhere comes without its source.
+        if not self._is_good(usable, entry.usable_sha256):
+            if not self._is_good(source, entry.sha256):
+                self._fetch(entry, source)
+            if usable != source:
+                self._convert(entry, source, usable)
+        if entry.converts_here:
+            self._convert_here(entry)
 
     def _is_good(self, path: Path, sha256: str) -> bool:
         if not path.is_file():
@@ -255,6 +285,20 @@ class PullRun:
                 "protobuf are those of the lock file"
             )
         self._take(target, usable)
+
+    def _convert_here(self, entry: ModelEntry) -> None:
+        assert entry.convert, "only called for entries with a conversion"  # noqa: S101 - narrows the type
+        self._progress(PullProgress(entry.name, "convert", "on this machine"))
+        target = self._scratch_path("model.onnx")
+        try:
+            convert(entry, self._layout.source(entry), target)
+        except ModelConversionError as error:
+            _log.warning("%s; the file is used as it was published", error)
+            record = LocalRecord(steps=entry.convert.steps, reason=str(error))
+        else:
+            record = LocalRecord(steps=entry.convert.steps, sha256=sha256_of(target))
+            self._take(target, self._layout.local(entry))
+        write_record(self._layout, entry, record)
 
     def _scratch_path(self, name: str, *, folder: bool = False) -> Path:
         assert self._scratch, "used outside of its context"  # noqa: S101 - narrows the type

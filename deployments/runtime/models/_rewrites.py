@@ -65,8 +65,15 @@ def prelu_as_depthwise(model: onnx.ModelProto) -> onnx.ModelProto:
 def dynamic_batch(model: onnx.ModelProto, symbol: str = "N") -> onnx.ModelProto:
     """Free the first axis of all inputs and outputs, and of whatever in the graph fixes it.
 
-    ``symbol`` is the free axis's name. Handles ``Reshape`` and ``Resize`` with constant shapes.
-    The recorded shapes of inner values are dropped: they would state the old batch.
+    ``symbol`` is the free axis's name. Only what the input reaches is touched:
+
+    - ``Reshape`` and ``Resize`` with constant shapes.
+    - ``Concat`` of values for the whole batch with one that is the same for every row, as a vision
+      transformer puts its class token before the patches: that one is repeated.
+
+    Everything else is either indifferent to the batch or beyond this function, which running the
+    result against the source shows. The recorded shapes of inner values are dropped: they would
+    state the old batch.
 
     Raises:
         ModelConversionError: a constant shape can't be freed.
@@ -76,24 +83,30 @@ def dynamic_batch(model: onnx.ModelProto, symbol: str = "N") -> onnx.ModelProto:
     model = _copy(model)
     graph = model.graph
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants = _constants(graph)
+    reached = _reached_by_input(graph)
+    nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type == "Reshape" and node.input[0] not in constants:
-            shape = numpy_helper.to_array(constants[node.input[1]]).copy()
-            if shape[0] == batch:
+        if node.op_type == "Reshape" and node.input[0] in reached:
+            shape = constants.get(node.input[1], np.empty(0)).copy()
+            if len(shape) > 1 and shape[0] == batch:
                 shape[0] = 0  # in ONNX: as many as the reshaped value has there
                 node.input[1] = _add_constant(graph, f"{node.output[0]}/shape", shape)
-        elif node.op_type == "Resize" and len(node.input) > 3:  # noqa: PLR2004 - x, roi, scales, sizes
-            sizes = numpy_helper.to_array(constants[node.input[3]])
+        elif node.op_type == "Resize" and node.input[0] in reached and len(node.input) > 3:  # noqa: PLR2004 - x, roi, scales, sizes
+            sizes = constants[node.input[3]]
             ratios = sizes / np.array(shapes[node.input[0]])
             if (ratios != ratios.astype(np.float32)).any():
                 raise ModelConversionError(f"Resize {node.name} has no exact scale: {ratios}")
             scales = _add_constant(graph, f"{node.output[0]}/scales", ratios.astype(np.float32))
             node.input[2] = scales
             del node.input[3]
+        elif node.op_type == "Concat" and batch == 1 and node.attribute[0].i != 0:
+            nodes += _repeat_the_same(graph, node, reached)
+        nodes.append(node)
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = symbol
     del graph.value_info[:]
+    _replace_nodes(graph, nodes)
     return model
 
 
@@ -126,6 +139,55 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     onnx.checker.check_model(result, full_check=True)
     return result
+
+
+def _repeat_the_same(
+    graph: onnx.GraphProto, concat: onnx.NodeProto, reached: set[str]
+) -> list[onnx.NodeProto]:
+    """Make the inputs of a Concat that no input reaches as many rows as those that one reaches."""
+    lead = next((name for name in concat.input if name in reached), None)
+    if lead is None:
+        return []
+    nodes: list[onnx.NodeProto] = []
+    make = onnx.helper.make_node
+    for index, name in enumerate(concat.input):
+        if name in reached:
+            continue
+        prefix = f"{concat.output[0]}/{index}"
+        zero, one, end = (
+            _add_constant(graph, f"{prefix}/{bound}", np.array([bound], np.int64))
+            for bound in (0, 1, np.iinfo(np.int64).max)
+        )
+        # Shapes are asked for when it runs: inference does not know those that are computed.
+        nodes += [
+            make("Shape", [lead], [f"{prefix}/lead"]),
+            make("Slice", [f"{prefix}/lead", zero, one], [f"{prefix}/rows"]),
+            make("Shape", [name], [f"{prefix}/own"]),
+            make("Slice", [f"{prefix}/own", one, end], [f"{prefix}/rest"]),
+            make("Concat", [f"{prefix}/rows", f"{prefix}/rest"], [f"{prefix}/shape"], axis=0),
+            make("Expand", [name, f"{prefix}/shape"], [f"{prefix}/repeated"]),
+        ]
+        concat.input[index] = f"{prefix}/repeated"
+    return nodes
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
+    """All constant values: initializers, and ``Constant`` nodes as torch writes them."""
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return found
+
+
+def _reached_by_input(graph: onnx.GraphProto) -> set[str]:
+    """Names of the values that depend on an input; all others are constants, or made of them."""
+    constants = {tensor.name for tensor in graph.initializer}
+    reached = {value.name for value in graph.input} - constants
+    for node in graph.node:
+        if not reached.isdisjoint(node.input):
+            reached.update(node.output)
+    return reached
 
 
 class _PReluFinder:

@@ -1,6 +1,7 @@
 """The model store: what is on this machine, verified before every use."""
 
 import enum
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,10 @@ from deployments.runtime.models._catalogue import Catalogue
 from deployments.runtime.models._entry import ModelEntry
 from deployments.runtime.models._files import quarantine, sha256_of
 from deployments.runtime.models._layout import CacheLayout
+from deployments.runtime.models._local import UsableFile, usable_file
 from deployments.runtime.models._progress import ProgressCallback, ignore_progress
+
+_log = logging.getLogger(__name__)
 
 
 class ModelStatus(enum.StrEnum):
@@ -63,28 +67,20 @@ class ModelStore:
     def path(self, name: str) -> Path:
         """Return the local path of a model's usable file, verified; never touches the network.
 
-        A file is hashed once per process, and again whenever its time or size has changed.
+        What the model needs is verified too. A file is hashed once per process, and again
+        whenever its time or size has changed.
 
         Raises:
             UnknownModelError: the catalogue has no such model.
-            ModelNotInstalledError: it is not on this machine; names the installing command.
+            ModelNotInstalledError: it, or what it needs, is not on this machine; names the
+                installing command.
             ModelIntegrityError: its sha256 is wrong; it has been moved to the quarantine.
 
         """
         entry = self.catalogue[name]
-        path = self._layout.usable(entry)
-        try:
-            stat = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise ModelNotInstalledError(
-                f"model {name!r} is not installed on this machine; install it with: "
-                f"{_pull_command(entry)}"
-            ) from None
-        key = (path, stat.st_mtime_ns, stat.st_size)
-        if key not in self._verified:
-            self._verify(entry, path)
-            self._verified.add(key)
-        return path
+        for needed in entry.needs:
+            self._verified_path(self.catalogue[needed], asked=entry)
+        return self._verified_path(entry, asked=entry)
 
     def status(self, name: str) -> ModelStatus:
         """Hash a model's file and tell its state; changes nothing.
@@ -93,11 +89,10 @@ class ModelStore:
             UnknownModelError: the catalogue has no such model.
 
         """
-        entry = self.catalogue[name]
-        path = self._layout.usable(entry)
-        if not path.is_file():
+        usable = usable_file(self._layout, self.catalogue[name])
+        if not usable.path.is_file():
             return ModelStatus.NOT_INSTALLED
-        good = sha256_of(path) == entry.usable_sha256
+        good = sha256_of(usable.path) == usable.sha256
         return ModelStatus.INSTALLED if good else ModelStatus.CORRUPT
 
     def verify(self) -> dict[str, ModelStatus]:
@@ -139,11 +134,13 @@ class ModelStore:
         accept_licence: bool = False,
         progress: ProgressCallback = ignore_progress,
     ) -> dict[str, Path | ModelError]:
-        """Pull several models in one run; an archive that they share is fetched once.
+        """Pull several models, and what they need, in one run.
+
+        An archive that they share is fetched once.
 
         Returns:
-            For each name its usable file, or the error that ``pull`` would have raised; one that
-            fails does not keep the others from being pulled.
+            For each name, and before it for what it needs, the usable file or the error that
+            ``pull`` would have raised; one that fails does not keep the others from being pulled.
 
         Raises:
             UnknownModelError: the catalogue has no model of one of the names; nothing is pulled.
@@ -152,7 +149,7 @@ class ModelStore:
         """
         from deployments.runtime.models._pull import PullRun  # noqa: PLC0415 - see the package's docstring
 
-        entries = [self.catalogue[name] for name in dict.fromkeys(names)]
+        entries = self._with_needs(names)
         results: dict[str, Path | ModelError] = {}
         run = PullRun(
             self._layout,
@@ -170,7 +167,10 @@ class ModelStore:
         return results
 
     def export(self, names: Iterable[str], file: Path) -> None:
-        """Write the usable files of models into one tar file, for a machine without a network.
+        """Write models, and what they need, into one tar file, for a machine without a network.
+
+        It holds the files whose sha256 the catalogue has: of a model that each machine converts
+        for itself, the source.
 
         Raises:
             UnknownModelError: the catalogue has no model of one of the names.
@@ -179,8 +179,10 @@ class ModelStore:
             ModelDownloadError: the tar file can't be written.
 
         """
-        chosen = dict.fromkeys(names)
-        _bundle.write(file, [(self.catalogue[name], self.path(name)) for name in chosen])
+        chosen = self._with_needs(names)
+        for entry in chosen:
+            self.path(entry.name)
+        _bundle.write(file, [(entry, self._layout.usable(entry)) for entry in chosen])
 
     def import_(self, file: Path, *, accept_licence: bool = False) -> tuple[str, ...]:
         """Install the models of a tar file that ``export`` wrote; return their names.
@@ -196,17 +198,43 @@ class ModelStore:
             ModelDownloadError: the disk is full or the cache can't be written.
 
         """
-        return _bundle.read(file, self.catalogue, self._layout, accept_licence=accept_licence)
+        names = _bundle.read(file, self.catalogue, self._layout, accept_licence=accept_licence)
+        here = [name for name in names if self.catalogue[name].converts_here]
+        if here:
+            self.pull_many(here, accept_licence=accept_licence)
+        return names
 
-    def _verify(self, entry: ModelEntry, path: Path) -> None:
-        found = sha256_of(path)
-        if found == entry.usable_sha256:
+    def _with_needs(self, names: Iterable[str]) -> list[ModelEntry]:
+        """Return the entries of the names, each after those that it needs, none twice."""
+        wanted = [name for asked in names for name in (*self.catalogue[asked].needs, asked)]
+        return [self.catalogue[name] for name in dict.fromkeys(wanted)]
+
+    def _verified_path(self, entry: ModelEntry, asked: ModelEntry) -> Path:
+        usable = usable_file(self._layout, entry)
+        try:
+            stat = usable.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ModelNotInstalledError(
+                f"model {entry.name!r} is not installed on this machine; install it with: "
+                f"{_pull_command(asked)}"
+            ) from None
+        key = (usable.path, stat.st_mtime_ns, stat.st_size)
+        if key not in self._verified:
+            self._verify(entry, usable)
+            self._verified.add(key)
+            if usable.reason:
+                _log.warning("%s is used as it was published: %s", entry.name, usable.reason)
+        return usable.path
+
+    def _verify(self, entry: ModelEntry, usable: UsableFile) -> None:
+        found = sha256_of(usable.path)
+        if found == usable.sha256:
             return
-        moved = quarantine(path, self.cache)
-        where = f"it was moved to {moved}" if moved else f"it could not be moved from {path}"
+        moved = quarantine(usable.path, self.cache)
+        where = f"it was moved to {moved}" if moved else f"it could not be moved from {usable.path}"
         raise ModelIntegrityError(
             f"the file of model {entry.name!r} is corrupt (its sha256 is {found}, expected "
-            f"{entry.usable_sha256}); {where}; fetch it again with: {_pull_command(entry)}"
+            f"{usable.sha256}); {where}; fetch it again with: {_pull_command(entry)}"
         )
 
 

@@ -184,7 +184,7 @@ def test_bgr_model(store: ModelStore, chain: FaceChain, photo: Photo) -> None:
 
 def test_wrong_models(store: ModelStore) -> None:
     """A model of another kind is refused by name, and so is an unknown one."""
-    with pytest.raises(ConfigError, match="'blazeface_full_range' is not a model of faces"):
+    with pytest.raises(ConfigError, match="'blazeface_full_range' is not a model for it"):
         FaceEmbedding(NodeSettings(store, model="blazeface_full_range")).load()
     with pytest.raises(UnknownModelError):
         FaceEmbedding(NodeSettings(store, model="nobody")).load()

@@ -132,6 +132,15 @@ def test_unknown_model_suggests() -> None:
             },
             "tflite_to_onnx must be the first step",
         ),
+        ("convert", {"steps": [{"step": "canonical"}], "size_bytes": 1}, "stand together"),
+        (
+            "convert",
+            {"steps": [{"step": "tflite_to_onnx"}, {"step": "canonical"}]},
+            "a conversion that must succeed needs the sha256",
+        ),
+        ("stand_in", True, "the name of a stand_in, and of no other model, ends in _stand_in"),
+        ("needs", ["b"], "a: needs: expected entries that need nothing themselves, got 'b'"),
+        ("needs", ["a"], "a: needs: expected entries that need nothing themselves, got 'a'"),
     ],
 )
 def test_wrong_entry(
@@ -157,6 +166,30 @@ def test_default_needs_a_free_licence(
     entry["licence"]["commercial_use"] = False
     with pytest.raises(ConfigError, match="needs a licence with commercial_use: true"):
         load_catalogue(write(tmp_path, {"entries": {"a": entry}}))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "the name of a stand_in, and of no other model"),
+        ({"stand_in": True, "default": True}, "a stand_in can't be a default"),
+    ],
+)
+def test_stand_ins_say_so(
+    tmp_path: Path,
+    make_entry: Callable[..., dict[str, Any]],
+    more: dict[str, object],
+    told: str,
+) -> None:
+    """An entry named like a stand-in is one, and never a default."""
+    entry = make_entry(b"x", {"file": {"path": "x"}}, **more)
+    with pytest.raises(ConfigError, match=told):
+        load_catalogue(write(tmp_path, {"entries": {"a_stand_in": entry}}))
+
+
+def test_shipped_catalogue_has_no_stand_ins() -> None:
+    """Stand-ins are for tests and benchmarks, which bring a catalogue of their own."""
+    assert [] == [entry.name for entry in load_catalogue(DEFAULT_CATALOGUE) if entry.stand_in]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.stand_ins.dinov2 import dinov2
 from deployments.runtime.errors import ModelConversionError
 from deployments.runtime.models import ModelStore
 from deployments.runtime.models._rewrites import canonical, dynamic_batch, prelu_as_depthwise
@@ -54,14 +55,16 @@ def small_model(*, batch: int = 2) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[opset], ir_version=6)
 
 
-def run(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def run(
+    model: onnx.ModelProto, x: NDArray[np.float32], input_name: str = "x"
+) -> NDArray[np.float32]:
     """Run a model of one input and one output."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return np.asarray(session.run(None, {"x": x})[0])
+    return np.asarray(session.run(None, {input_name: x})[0])
 
 
 def noise(batch: int) -> NDArray[np.float32]:
@@ -123,6 +126,99 @@ def test_dynamic_batch_refuses_inexact_scale() -> None:
             tensor.CopyFrom(numpy_helper.from_array(np.array([2, CHANNELS, 7, 7]), "sizes"))
     with pytest.raises(ModelConversionError, match="no exact scale"):
         dynamic_batch(model)
+
+
+def transformer(token: str) -> onnx.ModelProto:
+    """Build what torch writes of a vision transformer with a batch of 1: class token, attention.
+
+    ``token`` says how the class token comes: as a constant, expanded to a constant shape, or
+    expanded to a shape that is computed from constants, as ``Tensor.expand`` is written.
+    """
+    rng = np.random.default_rng(3)
+    constants = {
+        "token": rng.normal(size=(1, 1, 4)),
+        "position": rng.normal(size=(1, 10, 4)),
+        "qkv": rng.normal(size=(4, 12)),
+    }
+    make = helper.make_node
+    integers = {
+        "flat": [1, 4, 9],
+        "heads": [1, 10, 3, 2, 2],
+        "joined": [1, 10, 4],
+        "wanted": [-1, 1, 4],
+        "three": [3],
+        "minus_one": [-1],
+        "out": [1, 4],
+    }
+    nodes = [
+        make("Constant", [], [name], value=numpy_helper.from_array(np.array(values, np.int64)))
+        for name, values in integers.items()
+    ]
+    if token == "expanded":  # noqa: S105 - a class token
+        nodes.append(make("Constant", [], ["size"], value=_integers(1, 1, 4)))
+    elif token == "computed":  # noqa: S105 - a class token
+        nodes += [
+            make("ConstantOfShape", ["three"], ["ones"], value=_integers(1)),
+            make("Mul", ["ones", "minus_one"], ["minus_ones"]),
+            make("Equal", ["wanted", "minus_ones"], ["is_kept"]),
+            make("Where", ["is_kept", "ones", "wanted"], ["size"]),
+        ]
+    if token != "constant":  # noqa: S105 - a class token
+        nodes.append(make("Expand", ["token", "size"], ["class"]))
+    nodes += [
+        make("Reshape", ["x", "flat"], ["patches"]),
+        make("Transpose", ["patches"], ["rows"], perm=[0, 2, 1]),
+        make("Concat", ["token" if token == "constant" else "class", "rows"], ["all"], axis=1),  # noqa: S105 - a class token
+        make("Add", ["all", "position"], ["placed"]),
+        make("MatMul", ["placed", "qkv"], ["product"]),
+        make("Reshape", ["product", "heads"], ["split"]),
+        make("Transpose", ["split"], ["turned"], perm=[2, 0, 3, 1, 4]),
+        *(
+            make("Gather", ["turned", f"index{i}"], [part], axis=0)
+            for i, part in enumerate(("query", "key", "value"))
+        ),
+        make("Transpose", ["key"], ["key_t"], perm=[0, 1, 3, 2]),
+        make("MatMul", ["query", "key_t"], ["scores"]),
+        make("Softmax", ["scores"], ["weights"], axis=-1),
+        make("MatMul", ["weights", "value"], ["mixed"]),
+        make("Transpose", ["mixed"], ["unsplit"], perm=[0, 2, 1, 3]),
+        make("Reshape", ["unsplit", "joined"], ["sum"]),
+        make("Gather", ["sum", "index0"], ["y"], axis=1),
+    ]
+    initializers = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in constants.items()]
+    initializers += [numpy_helper.from_array(np.array(i, np.int64), f"index{i}") for i in range(3)]
+    graph = helper.make_graph(
+        nodes,
+        "transformer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 3, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+        initializers,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=7)
+
+
+def _integers(*values: int) -> TensorProto:
+    return numpy_helper.from_array(np.array(values, np.int64))
+
+
+@pytest.mark.parametrize("token", ["constant", "expanded", "computed"])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_dynamic_batch_of_a_transformer(token: str, rows: int) -> None:
+    """A class token is put before the patches of every row, and attention stays within a row."""
+    before = transformer(token)
+    after = canonical(dynamic_batch(before))
+    x = np.random.default_rng(4).normal(size=(rows, 4, 3, 3)).astype(np.float32)
+    singles = [run(before, x[i : i + 1]) for i in range(rows)]
+    np.testing.assert_allclose(run(after, x), np.concatenate(singles), rtol=1e-5, atol=1e-6)
+
+
+def test_dynamic_batch_of_the_stand_in() -> None:
+    """A vision transformer with a batch fixed at 1 takes any number of pictures afterwards."""
+    before = dinov2(blocks=2, mlp_width=32)
+    after = canonical(dynamic_batch(before))
+    x = np.random.default_rng(5).normal(size=(3, 3, 224, 224)).astype(np.float32)
+    singles = [run(before, x[i : i + 1], "input") for i in range(3)]
+    np.testing.assert_allclose(run(after, x, "input"), np.concatenate(singles), atol=1e-4)
 
 
 def test_canonical_is_independent_of_order() -> None:

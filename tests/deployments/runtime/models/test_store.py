@@ -171,6 +171,41 @@ def test_import_needs_consent(
     assert ModelStatus.NOT_INSTALLED is other.status("a")
 
 
+@pytest.fixture
+def needing(make_store: MakeStore, entries: dict[str, Any]) -> ModelStore:
+    """A store in which ``a`` needs ``b``, with nothing installed."""
+    entries["a"]["needs"] = ["b"]
+    return make_store(entries, cache="needing")
+
+
+def test_pull_brings_what_is_needed(needing: ModelStore) -> None:
+    """What a model needs is pulled before it, once, and under its own licence."""
+    refused = needing.pull_many(["a"])
+    assert isinstance(refused["b"], ModelLicenceError)
+    results = needing.pull_many(["a", "b"], accept_licence=True)
+    assert ["b", "a"] == list(results)
+    assert results["a"] == needing.path("a")
+
+
+def test_path_needs_what_is_needed(needing: ModelStore) -> None:
+    """A model without what it needs can't be used; the command is the one that brings both."""
+    needing.pull("a", accept_licence=True)
+    needing.path("b").unlink()
+    with pytest.raises(ModelNotInstalledError, match=r"'b' is not installed.*models pull a$"):
+        needing.path("a")
+
+
+def test_export_has_what_is_needed(
+    tmp_path: Path, needing: ModelStore, make_store: MakeStore, entries: dict[str, Any]
+) -> None:
+    """A model travels with what it needs."""
+    needing.pull("a", accept_licence=True)
+    needing.export(["a"], tmp_path / "models.tar")
+    other = make_store(entries, cache="other", offline=True)
+    assert ("b", "a") == other.import_(tmp_path / "models.tar", accept_licence=True)
+    assert CONTENT == other.path("a").read_bytes()
+
+
 def write_tar(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> None:
     """Write a tar file of members as they are given."""
     with tarfile.open(path, "w") as tar:

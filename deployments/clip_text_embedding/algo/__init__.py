@@ -1,0 +1,1 @@
+"""Pure functions of the CLIP text embedding: from a text to the model's tokens."""
