@@ -3,7 +3,7 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve stop test lint format openapi bench lock
+.PHONY: help setup setup-dev serve examples stop test lint format openapi bench lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ setup-dev: ## The same, with what tests and checks need
 
 serve: setup ## Start the graph and try it on a photo (OFFLINE=1, CONFIG=file, PORT=n)
 	@.venv/bin/cl-serve up $(UP_FLAGS)
+
+examples: setup-dev ## Run every curl line of the README (STAND_INS=1: made-up weights where needed)
+	@PYTHONPATH=. .venv/bin/python scripts/examples.py $(if $(STAND_INS),--stand-ins)
 
 stop: ## End all that `make serve` started
 	@if [ -x .venv/bin/cl-serve ]; then .venv/bin/cl-serve down; else echo "Nothing is running."; fi

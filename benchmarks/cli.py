@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import comparison, hosting, policies
+from benchmarks.capabilities import comparison as capability_comparison
 from benchmarks.comparison import Outcome, Plan
 from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import DEFAULT_CONFIG
@@ -25,6 +27,7 @@ from benchmarks.report.tables import (
     layouts_table,
     policies_table,
     processes_table,
+    ratios_table,
     targets_table,
 )
 from benchmarks.report.targets import judge
@@ -121,6 +124,7 @@ def cli(  # noqa: PLR0913 - one parameter per option
         python -m benchmarks                        everything
         python -m benchmarks --quick                does it work at all?
         python -m benchmarks --workload small       the small photo only
+        python -m benchmarks capabilities           thumbnail, analyze, exif, HLS
         python -m benchmarks hosts                  how to spread nodes over processes
         python -m benchmarks batching               why batches are formed as they are
     """  # noqa: D301 - click's \b keeps the lines as they are
@@ -196,6 +200,56 @@ def batching(*, seconds: float) -> None:
     with steps(console, policies.expected_s(seconds)) as progress:
         rows = policies.compare(seconds, progress)
     console.print(policies_table(rows))
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=OUT,
+    help="Folder for the report.  [default: benchmarks/out]",
+)
+@click.option("--quick", is_flag=True, help="To see that it works, not for figures.")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=DEFAULT_CONFIG,
+    help="The YAML file of the graph.  [default: config/serve.yaml]",
+)
+@click.option("--check", is_flag=True, help="Exit with 1 unless every target is met.")
+def capabilities(*, out: Path, quick: bool, config: Path, check: bool) -> None:
+    """Compare single capabilities with what people would otherwise write or run.
+
+    \b
+    thumbnail   of a 12-megapixel JPEG, against plain Pillow
+    analyze     six outputs of one photo over HTTP, against the bare models alone
+    exif        of 200 photos, against one ExifTool process per file
+    HLS         of a 720p video, against the same FFmpeg command by hand
+
+    Takes about five minutes. Stand-ins take the place of models that can't be fetched
+    everywhere: the same architecture with made-up weights.
+    """  # noqa: D301 - click's \b keeps the lines as they are
+    plan = capability_comparison.Plan(config.resolve())
+    if quick:
+        plan = replace(plan, rounds=3, exif_photos=10, video_s=4, video_rounds=1)
+    console = Console()
+    busy = _warn_if_busy(console)
+    with steps(console, plan.total_s) as progress:
+        ratios, stand_ins = capability_comparison.compare(plan, progress)
+    console.print(ratios_table(ratios))
+    console.print(f"With stand-ins: {', '.join(stand_ins)}.", soft_wrap=True)
+    document = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe(),
+        "busy_before_percent": busy,
+        "stand_ins": stand_ins,
+        "ratios": [ratio.to_json() for ratio in ratios],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "capabilities.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    console.print(f"Report: {out / 'capabilities.json'}", soft_wrap=True)
+    if check and any(ratio.verdict != "pass" for ratio in ratios):
+        sys.exit(1)
 
 
 def main() -> None:

@@ -16,6 +16,10 @@ import sys
 from pathlib import Path
 
 MIN_PYTHON = (3, 11)
+PROGRAMS = {"exiftool": ("libimage-exiftool-perl", "the exif node")}
+DEV_PROGRAMS = {"chromium": ("chromium", "the test that plays a stream in a browser")}
+"""Program to the Debian package that brings it, and what goes without it."""
+
 NEEDED_BYTES = 2 * 2**30  # the environment takes about 1 GB, pip's downloads come beside it
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +45,7 @@ def main():
     run_pip(["install", "--require-hashes", "-r", str(lock)])
     say("Installing cl-ml-serve")
     run_pip(["install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    install_programs({**PROGRAMS, **DEV_PROGRAMS} if dev else PROGRAMS)
     stamp.write_text(wanted)
 
 
@@ -79,18 +84,30 @@ def create_venv(python):
     command = [python, "-m", "venv", "--clear", str(VENV)]
     if _runs(command) and _has_pip():
         return
-    say("This python3 lacks the venv module; installing the system package python3-venv")
-    apt = shutil.which("apt-get")
-    root = [] if os.geteuid() == 0 else [shutil.which("sudo") or ""]
     package = "python3-venv" if python == sys.executable else Path(python).name + "-venv"
-    if apt and "" not in root:
-        _runs([*root, apt, "update", "-qq"])
-        _runs([*root, apt, "install", "-y", "-qq", package])
+    say("This python3 lacks the venv module; installing the system package " + package)
+    root = _root()
+    if root is None and shutil.which("sudo"):
+        root = ["sudo"]  # asks for the password: nothing works without this package
+    _apt_install(root, [package])
     if not (_runs(command) and _has_pip()):
         fail(
             "The virtual environment could not be created.",
             "Install the system package {}, then run the same command again.".format(package),
         )
+
+
+def install_programs(programs):
+    """Install the system's packages of missing programs, or say how; all else works without."""
+    missing = {name: programs[name] for name in programs if not shutil.which(name)}
+    packages = sorted(package for package, _ in missing.values())
+    if packages:
+        say("Installing the system packages " + ", ".join(packages))
+        _apt_install(_root(), packages)
+    for name, (package, purpose) in sorted(missing.items()):
+        if not shutil.which(name):
+            say("Not installed: {}, for {}. Get it with:".format(name, purpose))
+            say("    sudo apt install {}".format(package))
 
 
 def run_pip(arguments):
@@ -116,8 +133,25 @@ def fail(*lines):
     sys.exit(1)
 
 
+def _root():
+    """Return what a command of root begins with, None where that would ask for a password."""
+    if os.geteuid() == 0:
+        return []
+    return ["sudo", "-n"] if shutil.which("sudo") and _runs(["sudo", "-n", "true"]) else None
+
+
+def _apt_install(root, packages):
+    """Try to install packages of Debian; whoever calls looks whether it worked."""
+    apt = shutil.which("apt-get")
+    if apt is None or root is None:
+        return
+    quiet = ["env", "DEBIAN_FRONTEND=noninteractive", apt, "-qq", "-o=Dpkg::Use-Pty=0"]
+    _runs([*root, *quiet, "update"])
+    _runs([*root, *quiet, "install", "-y", "--no-install-recommends", *packages])
+
+
 def _runs(command):
-    return subprocess.call(command) == 0
+    return subprocess.call(command, stdout=subprocess.DEVNULL) == 0
 
 
 def _has_pip():

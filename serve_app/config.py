@@ -291,9 +291,19 @@ def parse_tuning(
     return tuning
 
 
-def describe_validation_error(error: ValidationError, prefix: str = "") -> Iterator[str]:
-    """Yield one line for each mistake: key, what was expected, what came."""
+def describe_validation_error(
+    error: ValidationError,
+    prefix: str = "",
+    *,
+    complete: bool = True,
+) -> Iterator[str]:
+    """Yield one line for each mistake: key, what was expected, what came.
+
+    What is missing is no mistake where the value need not be ``complete``.
+    """
     for detail in error.errors():
+        if detail["type"] == "missing" and not complete:
+            continue
         key = ".".join([*([prefix] if prefix else []), *(str(part) for part in detail["loc"])])
         if detail["type"] == "extra_forbidden":
             yield f"{key}: unknown key (value {detail['input']!r})"

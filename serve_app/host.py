@@ -194,7 +194,8 @@ class Host:
         inputs: tuple[Any, ...] = ()
         try:
             inputs = await hosted.in_thread(capability.sample)
-            result = await self._compute(hosted, _NodeCall(lambda: inputs, {}, Task()))
+            params = capability.sample_params().model_dump(exclude_unset=True)
+            result = await self._compute(hosted, _NodeCall(lambda: inputs, params, Task()))
             await hosted.in_thread(capability.discard, result)
         except (ModelError, ToolError) as error:
             missing = isinstance(error, ModelNotInstalledError | ToolNotInstalledError)
@@ -209,7 +210,7 @@ class Host:
         return NodeHealth("ready", elapsed_ms=(time.perf_counter() - start_s) * 1000)
 
     def _apply(self, hosted: _LoadedNode, tuning: NodeTuning) -> None:
-        _validate(hosted, tuning.params)
+        _validate(hosted, tuning.params, complete=False)
         hosted.defaults = tuning.params
         hosted.batcher.max_batch_size = tuning.max_batch_size
         hosted.batcher.batch_wait_timeout_s = tuning.batch_wait_timeout_s
@@ -318,12 +319,22 @@ def _assigned_cores() -> int:
     return max(1, math.ceil(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
 
 
-def _validate(hosted: _LoadedNode, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its Params class
+def _validate(
+    hosted: _LoadedNode,
+    params: Mapping[str, Any],
+    *,
+    complete: bool = True,
+) -> Any:  # noqa: ANN401 - its Params class
+    """Check parameters; those of the YAML need not be complete, since a request adds its own."""
     try:
         return hosted.capability.params.model_validate(params)
     except ValidationError as error:
-        lines = describe_validation_error(error, prefix=hosted.node.name)
-        raise InvalidParameterError("; ".join(lines)) from error
+        lines = tuple(
+            describe_validation_error(error, prefix=hosted.node.name, complete=complete),
+        )
+        if lines:
+            raise InvalidParameterError("; ".join(lines)) from error
+        return None
 
 
 def _dependent_failure(name: str, source: str, error: ClServeError) -> ClServeError:

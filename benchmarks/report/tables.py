@@ -6,6 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from benchmarks.capabilities.ratio import Ratio
 from benchmarks.load.run import Run
 from benchmarks.report.targets import Comparison, Judged
 
@@ -121,6 +122,24 @@ def policies_table(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['requests_per_s']:.0f}",
             f"{row['p50_ms']:.1f}",
             f"{row['mean_batch']:.1f}",
+        )
+    return table
+
+
+def ratios_table(ratios: Sequence[Ratio]) -> Table:
+    """Show comparisons of single capabilities, each with its target."""
+    table = Table(box=SIMPLE_HEAD, padding=_PADDING, title="Capabilities", title_justify="left")
+    table.add_column("What")
+    for title in ("ours ms", "peer ms", "ratio", "wanted", "verdict"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for ratio in ratios:
+        table.add_row(
+            f"{ratio.title}\n[dim]{ratio.peer}[/]",
+            f"{1000 * ratio.ours_s:.0f}",
+            f"{1000 * ratio.peer_s:.0f}",
+            f"{ratio.value:.2f}",
+            f"{ratio.relation} {ratio.limit:g}",
+            f"[{_STYLE[ratio.verdict]}]{ratio.verdict}[/]",
         )
     return table
 

@@ -39,10 +39,21 @@ def write(folder: Path, name: str) -> onnx.ModelProto:
     return model
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write a tokenizer with CLIP's ids and no merges: a token for each byte of a text."""
+def write_all(folder: Path) -> Path:
+    """Write all stand-ins and their catalogue into a folder; return the catalogue's path."""
+    for name in GRAPHS:
+        write(folder, name)
+    return write_rest(folder)
+
+
+def write_rest(folder: Path) -> Path:
+    """Write the tokenizer, and the catalogue of it and of the graphs; return its path.
+
+    The tokenizer has CLIP's ids and no merges: a token for each byte of a text.
+    """
     # Start and end are the last two of the vocabulary, as in the published one.
     clip_tokenizer([], start_id=VOCABULARY - 2).save(str(folder / _file(TOKENIZER)))
+    return write_catalogue(folder, {name: _file(name) for name in (*GRAPHS, TOKENIZER)})
 
 
 def latency_ms(path: Path) -> float:
@@ -93,8 +104,7 @@ def main(folder: Path) -> None:
                 path = folder / _file(name)
                 size = f"{path.stat().st_size / 1e6:.1f}"
                 table.add_row(name + SUFFIX, f"{parameters:,}", size, f"{latency_ms(path):.1f}")
-        write_tokenizer(folder)
-    catalogue = write_catalogue(folder, {name: _file(name) for name in (*GRAPHS, TOKENIZER)})
+    catalogue = write_rest(folder)
     console.print(table)
     console.print(f"Catalogue: {catalogue}", soft_wrap=True)
 

@@ -124,6 +124,10 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
     def sample(self) -> tuple[Any, ...]:
         """Return small inputs of the right types, for a self-test."""
 
+    def sample_params(self) -> ParamsT:
+        """Return parameters for a self-test; for a capability that has required ones."""
+        return self.params()  # pyright: ignore[reportReturnType] - its own class
+
     def discard(self, result: ResultT) -> None:
         """Remove what a result keeps on disk; most keep nothing."""
 

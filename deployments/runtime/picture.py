@@ -10,7 +10,7 @@ and its own pixel limit is a process-wide variable, where ours is an argument.
 
 Colour profiles are not applied: models were trained on pictures whose profiles were ignored, and a
 wide-gamut picture read as sRGB looks a little pale, no more. Of an animation or a document of
-several pages, the first one counts.
+several pages, the first one counts, except in ``frames``.
 """
 
 import io
@@ -19,6 +19,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 from PIL import Image
@@ -96,6 +97,9 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 ACCEPTED_MIME_TYPES = frozenset(_OPENERS)
 """The media types that a ``Picture`` can be made of."""
 
+ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
+"""Formats whose pictures follow each other in time. TIFF has pages, HEIC a collection."""
+
 _ACCEPTED_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF"
 
 
@@ -126,6 +130,7 @@ class Picture:
         """
         self._name = repr(media.filename) if media.filename else "the picture"
         self._data = media.data
+        self._max_pixels = max_pixels
         self._lock = threading.Lock()
         self._decoded: dict[int, Image.Image] = {}
         if not media.data:
@@ -140,11 +145,7 @@ class Picture:
 
         with self._open() as header:
             width, height = header.size
-            if width * height > max_pixels:
-                raise TooLargeError(
-                    f"{self._name} has {width}x{height} = {width * height} pixels; "
-                    f"the limit is {max_pixels}",
-                )
+            self._check_size(header.size)
             self._orientation = _orientation(header)
             # Pillow leaves it empty for none of our openers; the type allows it.
             self.format = header.format or mime
@@ -203,6 +204,56 @@ class Picture:
         with self._open() as stored, self._as_corrupt():
             yield stored
 
+    @cached_property
+    def frame_count(self) -> int:
+        """How many frames an animation has; 1 for all else.
+
+        Raises:
+            CorruptMediaError: the content is broken or cut off.
+
+        """
+        if self.format not in ANIMATED_FORMATS:
+            return 1
+        with self.stored() as stored:
+            return max(1, getattr(stored, "n_frames", 1) - _first_frame(stored))
+
+    def frames(self) -> Iterator[ImageFile]:
+        """Yield the frames of an animation, or the one picture, each whole and as it is stored.
+
+        It is one and the same object each time, loaded, with the frame's own ``info``: copy what
+        is to be kept. ``upright`` turns it.
+
+        Raises:
+            CorruptMediaError: the content is broken or cut off.
+            TooLargeError: a later frame of a GIF enlarges it past ``max_pixels``.
+
+        """
+        with self.stored() as stored:
+            first = _first_frame(stored)
+            for index in range(self.frame_count):
+                if self.frame_count > 1:  # a HEIC's one picture need not be its number 0
+                    stored.seek(first + index)
+                    self._check_size(stored.size)
+                stored.load()
+                yield stored
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether it is stored in another orientation than a person sees it."""
+        return self._orientation != 1
+
+    def upright(self, image: Image.Image) -> Image.Image:
+        """Turn a stored picture of this file, in any mode, as a person sees it."""
+        return image.transpose(_UPRIGHT[self._orientation]) if self.is_turned else image
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        width, height = size
+        if width * height > self._max_pixels:
+            raise TooLargeError(
+                f"{self._name} has {width}x{height} = {width * height} pixels; "
+                f"the limit is {self._max_pixels}",
+            )
+
     def _reduction(self, needed_px: int) -> int:
         """By how much a JPEG decoder may scale down so that ``needed_px`` are left."""
         if self.format not in ("JPEG", "MPO"):
@@ -241,14 +292,36 @@ class Picture:
             with self._as_corrupt():
                 stored.load()
             try:
-                upright = _to_rgb(stored)
+                upright = to_rgb(stored)
             except ValueError as error:
                 raise UnsupportedMediaError(
                     f"{self._name} has pixels of mode {stored.mode}, which can't be read as RGB",
                 ) from error
-        if self._orientation in _UPRIGHT:
-            upright = upright.transpose(_UPRIGHT[self._orientation])
-        return upright
+        return self.upright(upright)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode that a reader gives to RGB; always a new image.
+
+    Transparent parts are shown on white; 16-bit samples are scaled to 8 bits.
+
+    Raises:
+        ValueError: the mode has no conversion.
+
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_uint8(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, _WHITE)
+        white.alpha_composite(with_alpha)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _first_frame(stored: ImageFile) -> int:
+    """Index of an animation's first frame: a PNG may begin with a picture that is none of them."""
+    return 1 if stored.info.get("default_image") else 0
 
 
 def _words(error: Exception) -> str:
@@ -277,23 +350,6 @@ def _orientation(header: ImageFile) -> int:
     except Exception:  # noqa: BLE001 - broken EXIF raises anything, and must not cost the picture
         return 1
     return value if value in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode that a reader gives to RGB; always a new image.
-
-    Raises:
-        ValueError: the mode has no conversion.
-
-    """
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_uint8(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        with_alpha = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, _WHITE)
-        white.alpha_composite(with_alpha)
-        return white.convert("RGB")
-    return image.convert("RGB")
 
 
 def _to_uint8(samples: np.ndarray) -> np.ndarray:

@@ -5,9 +5,8 @@ either ``result`` or ``problem``; their data is JSON.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -18,6 +17,8 @@ from deployments.runtime.errors import ClServeError
 from serve_app.calls import Progress, ProgressListener
 from serve_app.http.encoding import EVENT_STREAM, Encoder
 from serve_app.http.problems import problem_body
+
+logger = logging.getLogger("ray.serve")
 
 KEEPALIVE_S = 15.0
 """Proxies end connections on which nothing comes; 30 s and 60 s are common limits."""
@@ -43,17 +44,29 @@ def stream_events(
                     continue
                 if progress is None:
                     break
-                yield _event("progress", to_json(asdict(progress)))
-            try:
-                yield _event("result", encoder.json(await running))
-            except ClServeError as error:
-                yield _event("problem", to_json(problem_body(error, request_id)))
+                event = {"node": progress.node, "percent": round(progress.percent, 1)}
+                yield _event("progress", to_json(event))
+            yield await _last_event(encoder, running, request_id)
         finally:
             running.cancel()
-            with suppress(asyncio.CancelledError, ClServeError):
-                await running
 
     return StreamingResponse(events(), media_type=EVENT_STREAM)
+
+
+async def _last_event(
+    encoder: Encoder,
+    running: asyncio.Future[Any],
+    request_id: str,
+) -> bytes:
+    try:
+        return _event("result", encoder.json(await running))
+    except ClServeError as error:
+        return _event("problem", to_json(problem_body(error, request_id)))
+    except Exception:
+        # The answer has begun with 200, so this is the one way left to say that it failed.
+        logger.exception("request %s failed unexpectedly", request_id)
+        unexpected = ClServeError(f"unexpected error; the log has it under request {request_id}")
+        return _event("problem", to_json(problem_body(unexpected, request_id)))
 
 
 def _event(kind: str, data: bytes) -> bytes:

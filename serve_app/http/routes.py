@@ -119,6 +119,8 @@ class NodeRoutes:
         for dotted, (node, name) in owners.items():
             info = copy(node.capability.params.model_fields[name])
             info.alias = info.validation_alias = info.serialization_alias = dotted
+            if info.is_required():
+                info.default = None  # its node says so when it is an output
             fields[dotted.replace(".", "__")] = (_query_type(info), info)
         schema = {
             "type": "object",

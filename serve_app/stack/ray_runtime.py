@@ -35,6 +35,9 @@ TUNED_ENVIRONMENT = {
     "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
     # The controller looks at every replica ten times a second, which is a twentieth of a core.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    # A call between replicas carries the upload: gRPC's default of 4 MiB is less than a photo may
+    # have. What may be sent is bounded at the ingress.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 

@@ -15,6 +15,7 @@ from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.processes import listener_on
 from serve_app.stack.ray_runtime import free_ports
+from tests.stand_in_graph import on_stand_ins
 
 
 def on_free_port(name: str) -> ServeFile:
@@ -35,9 +36,19 @@ def started(file: ServeFile, folder: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def serve_file() -> ServeFile:
-    """Give the default file, on a free port."""
-    return on_free_port("serve.yaml")
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder below which requests may name files."""
+    return tmp_path_factory.mktemp("allowed")
+
+
+@pytest.fixture(scope="session")
+def serve_file(allowed: Path, tmp_path_factory: pytest.TempPathFactory) -> ServeFile:
+    """Give the default file, on a free port, with stand-ins for what can't be fetched."""
+    file = on_free_port("serve.yaml")
+    args = file.raw["applications"][0]["args"]
+    args["files"] = {"readable_folders": [str(allowed)]}
+    args["outputs"] = {"folder": str(tmp_path_factory.mktemp("outputs"))}
+    return on_stand_ins(file, tmp_path_factory.mktemp("stand-ins"))
 
 
 @pytest.fixture(scope="session")

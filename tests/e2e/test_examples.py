@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.runtime.random_media import VideoGenerator
 from deployments.runtime.types import Media
 from serve_app.stack import RunningStack
 
@@ -49,6 +50,7 @@ def test_example(
 ) -> None:
     """Every line of an example succeeds; no HTTP answer is an error."""
     (tmp_path / "photo.jpg").write_bytes(photo("obama").data)
+    VideoGenerator(duration_s=1).write(tmp_path / "video.mp4")
     code = code.replace("http://127.0.0.1:8000", running.url)
     program = Path(sys.executable)
     environment = {

@@ -208,16 +208,6 @@ def test_request_id_once(http: httpx2.Client) -> None:
     assert len(http.get("/healthz").headers.get_list("x-request-id")) == 1
 
 
-def test_ready(http: httpx2.Client) -> None:
-    """Every node answers its self-test."""
-    nodes = http.get("/readyz").json()["nodes"]
-    assert {name: node["state"] for name, node in nodes.items()} == {
-        "face_detection": "ready",
-        "face_alignment": "ready",
-        "face_embedding": "ready",
-    }
-
-
 def test_tuning_changes_live(
     http: httpx2.Client,
     read: Read,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.runtime.picture import ACCEPTED_MIME_TYPES, Picture
+from deployments.runtime.errors import TooLargeError
+from deployments.runtime.picture import ACCEPTED_MIME_TYPES, ANIMATED_FORMATS, Picture
 from deployments.runtime.random_media import ExifFields, ImageGenerator
 from deployments.runtime.types import Media
 
@@ -290,3 +291,64 @@ def test_filters_are_set_once() -> None:
     before = len(warnings.filters)
     Picture(media).rgb()
     assert before == len(warnings.filters)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "expected"),
+    [("JPEG", 1), ("BMP", 1), ("TIFF", 1), ("GIF", 3), ("WEBP", 3), ("PNG", 3), ("AVIF", 3)],
+)
+def test_frames(image_format: str, expected: int) -> None:
+    """Animations have all their frames, documents of pages and stills have one."""
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    first, *others = [Image.new("RGB", (16, 16), colour) for colour in colours]
+    options = {"append_images": others} if image_format in {"TIFF", *ANIMATED_FORMATS} else {}
+    data = encoded(first, image_format, save_all=bool(options), duration=40, **options)
+    picture = Picture(Media(data))
+    shown = [frame.convert("RGB").getpixel((8, 8)) for frame in picture.frames()]
+    assert expected == picture.frame_count == len(shown)
+    for colour, pixel in zip(colours, shown, strict=False):
+        assert colour == pytest.approx(pixel, abs=6)
+
+
+def test_heic_collection() -> None:
+    """Of a HEIC with several pictures, the one that it names as its main one is the frame."""
+    from pillow_heif import from_pillow  # noqa: PLC0415 - loads codecs
+
+    file = from_pillow(Image.new("RGB", (16, 16), (255, 0, 0)))
+    file.add_from_pillow(Image.new("RGB", (16, 16), (0, 0, 255)))
+    buffer = io.BytesIO()
+    file.save(buffer, quality=90, primary_index=1)
+    (pixel,) = [frame.getpixel((8, 8)) for frame in Picture(Media(buffer.getvalue())).frames()]
+    assert (0, 0, 255) == pytest.approx(pixel, abs=8)
+
+
+def test_picture_beside_the_frames() -> None:
+    """What a PNG shows where animations are unknown is none of its frames."""
+    still, *frames = [Image.new("L", (4, 4), grey) for grey in (1, 2, 3)]
+    data = encoded(still, "PNG", save_all=True, append_images=frames, default_image=True)
+    picture = Picture(Media(data))
+    assert 2 == picture.frame_count
+    assert [2, 3] == [frame.convert("L").getpixel((0, 0)) for frame in picture.frames()]
+    assert (1, 1, 1) == picture.rgb().getpixel((0, 0))
+
+
+def test_frame_that_enlarges() -> None:
+    """A later frame of a GIF that makes it larger than allowed is refused."""
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = bytearray(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    second = data.rindex(b"\x2c" + struct.pack("<4H", 0, 0, 8, 8))
+    data[second + 1 : second + 3] = struct.pack("<H", 4)
+    assert [(8, 8), (12, 8)] == [frame.size for frame in Picture(Media(bytes(data))).frames()]
+    with pytest.raises(TooLargeError, match="12x8 = 96 pixels; the limit is 64"):
+        list(Picture(Media(bytes(data)), max_pixels=64).frames())
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_upright(orientation: int) -> None:
+    """Stored pixels of any mode are turned as the picture is, and one can ask whether they are."""
+    stored = Image.new("LA", (6, 2))
+    exif = ExifFields(orientation=orientation).to_bytes()
+    picture = Picture(Media(encoded(stored, "PNG", exif=exif)))
+    (upright,) = [picture.upright(frame) for frame in picture.frames()]
+    assert (picture.size, "LA") == (upright.size, upright.mode)
+    assert (orientation == 6) == picture.is_turned == (picture.size == (2, 6))

@@ -55,7 +55,7 @@ def test_unreadable_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Image.Image) -> Image.Image:
         raise ValueError("conversion not supported")
 
-    monkeypatch.setattr(picture_module, "_to_rgb", refuse)
+    monkeypatch.setattr(picture_module, "to_rgb", refuse)
     with pytest.raises(UnsupportedMediaError, match="pixels of mode CMYK"):
         Picture(Media(encoded(Image.new("CMYK", (4, 4)), "TIFF"))).rgb()
 

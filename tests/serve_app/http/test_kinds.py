@@ -1,6 +1,5 @@
 """Every kind of input and result over HTTP: texts, paths, files as results, events, outputs."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from serve_app.http.ingress import build_http_app
 from serve_app.pipeline import Pipeline
 from serve_app.stores import Stores, open_stores
 from tests.serve_app.fake import ARGS, Slow, make_wide_graph
+from tests.serve_app.http.events import events_of
 
 LIMITS = Limits(max_files=3, max_text_chars=10)
 FORM = "application/x-www-form-urlencoded"
@@ -143,12 +143,6 @@ def test_result_that_is_a_file(client: TestClient) -> None:
     assert b"\x00\xff" == msgpack.unpackb(packed.content)["data"]
     together = client.post("/v1/analyze?outputs=copy,words", files={"file": ("a", b"x")}).json()
     assert "eA==" == together["outputs"]["copy"]["data"]
-
-
-def events_of(text: str) -> list[tuple[str, dict[str, object]]]:
-    """Parse server-sent events: kind and data of each."""
-    blocks = [dict(line.split(": ", 1) for line in b.splitlines()) for b in text.split("\n\n") if b]
-    return [(block["event"], json.loads(block["data"])) for block in blocks]
 
 
 def test_events_of_long_work(client: TestClient) -> None:

@@ -1,0 +1,1 @@
+"""Pure functions of hashing: of bytes, of pixels, and of looks."""

@@ -1,0 +1,1 @@
+"""Pure functions of image conversion: formats, pixels, colours, metadata, animations, writing."""
