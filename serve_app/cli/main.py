@@ -16,6 +16,7 @@ COMMANDS = {
     "up": "serve_app.cli.stack:up",
     "down": "serve_app.cli.stack:down",
     "models": "serve_app.cli.models:models",
+    "analyze": "serve_app.cli.analyze:analyze",
 }
 """Command to where it is; imported when it is called, since importing Ray takes seconds on a Pi."""
 

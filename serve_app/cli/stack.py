@@ -9,7 +9,7 @@ import click
 import httpx2
 from rich.console import Console
 
-from deployments.runtime.errors import ModelNotInstalledError
+from deployments.runtime.errors import ModelError, ModelNotInstalledError
 from deployments.runtime.models import ModelStore
 from serve_app.app import build_graph
 from serve_app.cli.models import pull_with_progress
@@ -92,7 +92,13 @@ def _install(store: ModelStore, names: list[str], console: Console) -> None:
             f"your consent: cl-serve models pull {name} --accept-licence",
         )
     if free and not store.offline:
-        pull_with_progress(store, free, accept_licence=False)
+        results = pull_with_progress(store, free, accept_licence=False)
+        failed = [name for name, result in results.items() if isinstance(result, ModelError)]
+        for name in failed:
+            console.print(
+                f"{name} could not be fetched: what needs it answers 503 until it is there. "
+                f"Try again, with the graph running or not: cl-serve models pull {name}",
+            )
     elif free:
         console.print(f"Not installed, and the network is switched off: {', '.join(free)}.")
 

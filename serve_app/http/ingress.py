@@ -13,11 +13,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from deployments.runtime.errors import ClServeError, InvalidParameterError
+from deployments.runtime.errors import (
+    CancelledRequestError,
+    ClServeError,
+    InvalidParameterError,
+)
 from deployments.runtime.types import Upload
 from serve_app.config import Limits
 from serve_app.graph import INGRESS, Graph
@@ -102,6 +106,7 @@ def build_http_app(
             ClServeError: _on_error,
             RequestValidationError: _on_validation_error,
             HTTPException: _on_http_error,
+            ClientDisconnect: _on_disconnect,
             Exception: _on_unexpected,
         },
     )
@@ -145,6 +150,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         detail = f"there is no {request.url.path}; /docs shows what there is"
     body = http_problem_body(error.status_code, detail, _request_id(request))
     return JSONResponse(body, error.status_code, error.headers, PROBLEM_JSON)
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    """Answer a client that went away while it was sending: for the log, nobody reads it."""
+    del error
+    gone = CancelledRequestError("the client went away before it had sent everything")
+    return problem_response(gone, _request_id(request))
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

@@ -234,3 +234,30 @@ def test_openapi_describes_every_route(client: TestClient) -> None:
         p["name"] for p in analyze["parameters"]
     }
     assert "#/$defs" not in json.dumps(document)
+
+
+async def test_client_that_goes_away_while_it_sends(caplog: pytest.LogCaptureFixture) -> None:
+    """It is one line in the log, not an unexpected error."""
+    messages = iter([{"type": "http.request", "body": b"x", "more_body": True}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages, {"type": "http.disconnect"})
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:  # noqa: ANN401 - an ASGI message
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/words",
+        "raw_path": b"/v1/words",
+        "query_string": b"",
+        "headers": [],
+        "server": ("test", 80),
+        "scheme": "http",
+    }
+    await make_client().app(scope, receive, send)  # pyright: ignore[reportArgumentType]
+    assert 499 == sent[0]["status"]
+    assert [] == [record for record in caplog.records if record.exc_info]
