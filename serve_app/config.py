@@ -310,7 +310,13 @@ def describe_validation_error(
         elif detail["type"] == "missing":
             yield f"{key}: missing"
         else:
-            yield f"{key}: {detail['msg']}, got {detail['input']!r}"
+            yield f"{key}: {wrong_value(detail)}"
+
+
+def wrong_value(detail: Mapping[str, Any]) -> str:
+    """Say what a validation error expected and what came, once each."""
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return message if "got " in message else f"{message}, got {detail['input']!r}"
 
 
 def unknown_keys(model: type[BaseModel], data: object, prefix: str = "") -> Iterator[str]:

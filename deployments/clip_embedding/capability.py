@@ -36,6 +36,8 @@ class ClipEmbedding(Capability[ClipEmbeddingParams, ImageEmbedding]):
     params = ClipEmbeddingParams
     result = ImageEmbedding
     default_model = "mobileclip_s0_image"
+    own_threads = 2
+    """One runs the model while the other decodes the next picture."""
 
     def load(self) -> None:
         """Load the model and warm up.

@@ -29,6 +29,8 @@ class ClipTextEmbedding(Capability[ClipTextEmbeddingParams, TextEmbeddings]):
     params = ClipTextEmbeddingParams
     result = TextEmbeddings
     default_model = "mobileclip_s0_text"
+    own_threads = 1
+    """So that a text need not wait for the pictures of the nodes beside it."""
 
     def load(self) -> None:
         """Load the model and its tokenizer, and warm up.

@@ -32,6 +32,8 @@ class DinoEmbedding(Capability[DinoEmbeddingParams, DinoEmbeddingResult]):
     params = DinoEmbeddingParams
     result = DinoEmbeddingResult
     default_model = "dinov2_vits14"
+    own_threads = 2
+    """One runs the model while the other decodes the next picture."""
 
     def load(self) -> None:
         """Load the model and warm up.

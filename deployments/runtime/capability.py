@@ -84,8 +84,8 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
     default_model: ClassVar[str | None] = None
     """The catalogue entry used when the YAML names none; None for a capability without a model."""
     own_threads: ClassVar[int] = 0
-    """Worker threads that it does not share with the nodes beside it, so that they need not wait:
-    for work that mostly waits for another program, as many as may run at once. 0 shares."""
+    """Worker threads that it does not share with the nodes beside it, so that neither waits for the
+    other: for what takes long, or mostly waits for another program. 0 shares the host's."""
 
     def __init__(self, settings: NodeSettings) -> None:
         """Keep the settings; nothing is loaded before ``load``."""

@@ -23,7 +23,7 @@ from deployments.runtime.errors import (
     InvalidParameterError,
 )
 from deployments.runtime.types import Upload
-from serve_app.config import Limits
+from serve_app.config import Limits, wrong_value
 from serve_app.graph import INGRESS, Graph
 from serve_app.host import Host, HostedNode
 from serve_app.http.about import AboutRoutes
@@ -139,7 +139,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         elif detail["type"] == "missing":
             lines.append(f"{name}: missing")
         else:
-            lines.append(f"{name}: {detail['msg']}, got {detail['input']!r}")
+            lines.append(f"{name}: {wrong_value(detail)}")
     return problem_response(InvalidParameterError("; ".join(lines)), _request_id(request))
 
 
