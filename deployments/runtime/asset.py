@@ -6,22 +6,27 @@ behind even when this process is killed, and a symbolic link that is changed aft
 allowed path changes nothing.
 """
 
+import contextlib
 import os
+import re
 import tempfile
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import BinaryIO
 
-from deployments.runtime.errors import EmptyInputError, TooLargeError
-from deployments.runtime.folders import AllowedFolders
+from deployments.runtime.errors import EmptyInputError, NodeUnavailableError, TooLargeError
+from deployments.runtime.folders import NO_ROOM_ERRNOS, AllowedFolders
 from deployments.runtime.media_type import MediaType, detect
-from deployments.runtime.picture import DEFAULT_MAX_PIXELS, Picture
+from deployments.runtime.picture import ACCEPTED_MIME_TYPES, DEFAULT_MAX_PIXELS, Picture
 from deployments.runtime.types import Media
 from deployments.runtime.video import Video
 
 MAX_BYTES_IN_MEMORY = 1024 * 2**20
 """A file that is named by its path is read into memory up to this size; videos never are."""
+
+_HEAD_BYTES = 4096
+_MAX_STEM_CHARACTERS = 60  # of at most four bytes each, which leaves room for a suffix in 255
 
 
 class Asset:
@@ -53,16 +58,26 @@ class Asset:
         self._file: BinaryIO | None = None
         self.filename = media.filename
         if media.path is not None:
-            real = files.to_read(media.path)
-            self.filename = self.filename or real.name
-            self._file = real.open("rb", buffering=0)
+            self._file = files.open_to_read(media.path)
+            self.filename = self.filename or Path(media.path).name
         if self.size_bytes == 0:
+            self.close()
             raise EmptyInputError(f"{self.name} is empty: 0 bytes")
 
     @property
     def name(self) -> str:
         """What messages call it."""
         return repr(self.filename) if self.filename else "the file"
+
+    @property
+    def stem(self) -> str:
+        """Its name without folders and extension, to name a result by; ``file`` without a name.
+
+        Letters and digits of any script, ``-``, ``_`` and ``.`` only, and no ``.`` first.
+        """
+        last = re.split(r"[/\\]", self.filename or "")[-1]
+        safe = re.sub(r"[^\w.-]+", "_", Path(last).stem).lstrip(".")
+        return safe[:_MAX_STEM_CHARACTERS] or "file"
 
     @property
     def size_bytes(self) -> int:
@@ -91,12 +106,15 @@ class Asset:
 
     @property
     def path(self) -> Path:
-        """Where this and other processes of the user can open it, until ``close``."""
+        """Where this and other processes of the user can open it, until ``close``.
+
+        Raises:
+            NodeUnavailableError: the disk has no room for a copy.
+
+        """
         with self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by ``close``
-                self._file.write(self._media.data)
-                self._file.flush()
+                self._file = _unnamed_copy(self._media.data, self.name)
             return Path(f"/proc/{os.getpid()}/fd/{self._file.fileno()}")
 
     @property
@@ -119,8 +137,33 @@ class Asset:
 
     @cached_property
     def _picture(self) -> Picture:
-        return Picture(Media(self.data, self.filename), max_pixels=self._max_pixels)
+        data = self.data if self.media_type.mime in ACCEPTED_MIME_TYPES else self._head()
+        return Picture(Media(data, self.filename), max_pixels=self._max_pixels)
 
     @cached_property
     def _video(self) -> Video:
-        return Video(self.path, self.media_type, self.name)
+        return Video(self.path, self.media_type, self.name, max_pixels=self._max_pixels)
+
+    def _head(self) -> bytes:
+        """Return the first bytes: enough to say what a file is that is no picture."""
+        if self._media.path is None:
+            return self._media.data
+        with self.path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+
+
+def _unnamed_copy(data: bytes, name: str) -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's to close
+    try:
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        # The buffer may still hold bytes, which closing tries to write once more.
+        with contextlib.suppress(OSError):
+            file.close()
+        if error.errno in NO_ROOM_ERRNOS:
+            raise NodeUnavailableError(
+                f"the disk has no room for {name}: {error.strerror}"
+            ) from error
+        raise
+    return file

@@ -1,23 +1,34 @@
 """Files on a node's disk: which folders a request may name, and where results keep their files."""
 
+import errno
 import os
 import platform
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
-from deployments.runtime.errors import ForbiddenPathError, PathNotFoundError
+from deployments.runtime.errors import (
+    ForbiddenPathError,
+    NodeUnavailableError,
+    PathNotFoundError,
+)
 
 DEFAULT_KEEP_S = 24 * 3600.0
 DEFAULT_MAX_BYTES = 10 * 2**30
-_SWEEP_EVERY_S = 60.0
+_ABANDONED_S = 24 * 3600.0
+"""Age from which a folder that another machine left unfinished counts as given up: nothing that
+a request asks for takes so long, and that machine may be gone for good."""
 _ID = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = ".unfinished"
+NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +47,40 @@ class AllowedFolders:
     def to_read(self, path: str) -> Path:
         """Return where ``path`` really is, all symbolic links followed.
 
+        Use ``open_to_read`` where somebody could change those links meanwhile.
+
         Raises:
-            ForbiddenPathError: it is not absolute, or not below a readable folder.
+            ForbiddenPathError: it is not absolute, or not below a readable folder, or the
+                service has no permission to read it.
             PathNotFoundError: nothing, or no file, is there.
 
         """
-        real = _below(path, self.readable, "args.files.readable_folders")
-        if not real.is_file():
-            raise PathNotFoundError(f"there is no file at {path}")
-        return real
+        with self.open_to_read(path) as file:
+            return Path(file.name)
+
+    def open_to_read(self, path: str) -> BinaryIO:
+        """Open a file; its ``name`` is where it really is. Raises what ``to_read`` raises."""
+        folders = _real(self.readable)
+        refusal = _refusal(path, "args.files.readable_folders")
+        real = _below(path, folders, refusal)
+        try:
+            # O_PATH finds the file without opening it: a pipe does not block, a device does not
+            # begin to work, and links that change from here on change nothing.
+            found = os.open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                entry = Path(f"/proc/self/fd/{found}")
+                # A folder on the way may have become a link since the path was resolved.
+                if not _is_below(entry.readlink(), folders):
+                    raise refusal
+                if not stat.S_ISREG(os.fstat(found).st_mode):
+                    raise PathNotFoundError(f"there is no file at {path!r}")
+                return FileIO(real, opener=lambda _, flags: os.open(entry, flags))
+            finally:
+                os.close(found)
+        except PermissionError as error:
+            raise ForbiddenPathError(f"the service has no permission to read {path!r}") from error
+        except OSError as error:
+            raise PathNotFoundError(f"there is no file at {path!r}: {error.strerror}") from error
 
     def to_write(self, path: str) -> Path:
         """Return where ``path``, which need not exist, really is.
@@ -53,20 +89,31 @@ class AllowedFolders:
             ForbiddenPathError: it is not absolute, or not below a writable folder.
 
         """
-        return _below(path, self.writable, "args.files.writable_folders")
+        refusal = _refusal(path, "args.files.writable_folders")
+        return _below(path, _real(self.writable), refusal)
 
 
-def _below(path: str, folders: Sequence[Path], key: str) -> Path:
+def _refusal(path: str, key: str) -> ForbiddenPathError:
     # One message for all cases: whether a file exists elsewhere is nobody's business.
-    refusal = ForbiddenPathError(
+    return ForbiddenPathError(
         f"{path!r} is not an absolute path below a folder that {key} of the YAML allows",
     )
-    if not Path(path).is_absolute() or "\0" in path:
+
+
+def _below(path: str, folders: Sequence[Path], refusal: ForbiddenPathError) -> Path:
+    if not Path(path).is_absolute():
         raise refusal
-    real = Path(os.path.realpath(path))
-    if not any(real != folder and real.is_relative_to(folder) for folder in _real(folders)):
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise refusal from error
+    if not _is_below(real, folders):
         raise refusal
     return real
+
+
+def _is_below(real: Path, folders: Sequence[Path]) -> bool:
+    return any(real != folder and real.is_relative_to(folder) for folder in folders)
 
 
 def _real(folders: Sequence[Path]) -> list[Path]:
@@ -100,19 +147,31 @@ class OutputStore:
         self.folder = folder
         self.keep_s = keep_s
         self.max_bytes = max_bytes
-        self._swept_at_s = float("-inf")
 
     @contextmanager
     def new(self) -> Iterator[OutputFolder]:
-        """Give an empty folder, published when the block ends and removed when it fails."""
+        """Give an empty folder, published when the block ends and removed when it fails.
+
+        Raises:
+            NodeUnavailableError: the disk is full; also when the block finds out.
+
+        """
         self.sweep()
         output_id = uuid.uuid4().hex
         owner = f"{platform.node()}.{os.getpid()}"
         unfinished = self.folder / f"{output_id}.{owner}{_UNFINISHED}"
-        unfinished.mkdir(parents=True, mode=0o700)
         try:
+            unfinished.mkdir(parents=True, mode=0o700)
             yield OutputFolder(output_id, unfinished)
+            os.utime(unfinished)  # its age counts from now
             unfinished.rename(self.folder / output_id)
+        except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if error.errno in NO_ROOM_ERRNOS:
+                raise NodeUnavailableError(
+                    f"the disk has no room for another output: {error.strerror}"
+                ) from error
+            raise
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
@@ -125,13 +184,17 @@ class OutputStore:
 
         """
         missing = PathNotFoundError(
-            f"there is no output {output_id}/{name}; outputs are kept for {self.keep_s:g} s",
+            f"there is no output {f'{output_id}/{name}'!r}; outputs are kept for {self.keep_s:g} s",
         )
         if not _ID.fullmatch(output_id):
             raise missing
         folder = Path(os.path.realpath(self.folder / output_id))
-        path = Path(os.path.realpath(folder / name))
-        if not path.is_relative_to(folder) or not path.is_file():
+        try:
+            path = Path(os.path.realpath(folder / name))
+            found = path.is_relative_to(folder) and path.is_file()
+        except (OSError, ValueError) as error:  # too long, or with a zero byte
+            raise missing from error
+        if not found:
             raise missing
         return path
 
@@ -144,22 +207,19 @@ class OutputStore:
         """
         path = self.folder / output_id
         if not _ID.fullmatch(output_id) or not path.is_dir():
-            raise PathNotFoundError(f"there is no output {output_id}")
+            raise PathNotFoundError(f"there is no output {output_id!r}")
         shutil.rmtree(path, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove what is too old or too much, and what processes that died left unfinished."""
-        if time.monotonic() - self._swept_at_s < _SWEEP_EVERY_S or not self.folder.is_dir():
-            return
-        self._swept_at_s = time.monotonic()
         kept: list[tuple[float, Path, int]] = []
-        for path in self.folder.iterdir():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
             try:
-                age_s = time.time() - path.stat().st_mtime
+                age_s = time.time() - path.lstat().st_mtime
             except FileNotFoundError:  # another process was faster
                 continue
             if path.name.endswith(_UNFINISHED):
-                if age_s > self.keep_s or _owner_is_dead(path.name):
+                if _is_abandoned(path.name, age_s):
                     shutil.rmtree(path, ignore_errors=True)
             elif _ID.fullmatch(path.name):
                 if age_s > self.keep_s:
@@ -174,19 +234,29 @@ class OutputStore:
             total_bytes -= size
 
 
-def _owner_is_dead(name: str) -> bool:
-    """Tell whether a process of this very machine left the unfinished folder behind."""
+def _is_abandoned(name: str, age_s: float) -> bool:
+    """Tell whether nobody works on an unfinished folder any more.
+
+    Whether a process of this very machine lives can be seen; of another one, only the age can.
+    """
     _, _, owner = name.removesuffix(_UNFINISHED).partition(".")
     machine, _, pid = owner.rpartition(".")
-    return machine == platform.node() and not Path("/proc", pid).exists()
+    if machine == platform.node():
+        return not Path("/proc", pid).exists()
+    return age_s > _ABANDONED_S
 
 
 def folder_bytes(folder: Path) -> int:
-    """Sum of the sizes of all files below a folder; files that vanish meanwhile count nothing."""
+    """Sum of the sizes of all files below a folder.
+
+    Files that vanish meanwhile count nothing, nor does what symbolic links lead to.
+    """
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = Path(parent, name).lstat()
+            except FileNotFoundError:
+                continue
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return total

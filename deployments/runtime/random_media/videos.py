@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.runtime.ffmpeg import ffmpeg_exe
 from deployments.runtime.random_media.frames import SceneGenerator
 from deployments.runtime.types import Media
 
@@ -123,17 +123,6 @@ class VideoGenerator:
     def media(self) -> Media:
         """Return the video as an upload, with a name that fits its container."""
         return Media(self.encode(), f"video-{self.seed}.{self.container}")
-
-
-def ffmpeg_exe() -> str:
-    """Path of the system's FFmpeg, or of the bundled one where the system has none."""
-    found = shutil.which("ffmpeg")
-    if found:
-        return found
-    # Imported only here: it looks for its binary on import.
-    import imageio_ffmpeg  # noqa: PLC0415
-
-    return imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def _ffmpeg(arguments: list[str], frames: Iterable[NDArray[np.uint8]] = ()) -> None:

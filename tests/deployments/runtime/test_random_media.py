@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from deployments.runtime.ffmpeg import ffmpeg_exe
 from deployments.runtime.picture import Picture
 from deployments.runtime.random_media import (
     ExifFields,
@@ -19,7 +20,7 @@ from deployments.runtime.random_media import (
     VideoGenerator,
     montage,
 )
-from deployments.runtime.random_media.videos import Container, ffmpeg_exe
+from deployments.runtime.random_media.videos import Container
 from deployments.runtime.timestamps import from_exif
 from deployments.runtime.types import Box
 
@@ -241,12 +242,6 @@ def test_ffmpeg_failure_is_told(tmp_path: Path) -> None:
     """FFmpeg's own words reach the caller."""
     with pytest.raises(RuntimeError, match=r"FFmpeg failed: .*[Nn]o such file"):
         VideoGenerator(size=(32, 32), duration_s=0.2).write(tmp_path / "none" / "video.mp4")
-
-
-def test_ffmpeg_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without FFmpeg on the path, the bundled one is used."""
-    monkeypatch.setenv("PATH", "")
-    assert Path(ffmpeg_exe()).is_absolute()
 
 
 def test_montage() -> None:

@@ -1,0 +1,1 @@
+"""Pure functions of thumbnails: where the picture goes, its colours, its file, its first frame."""
