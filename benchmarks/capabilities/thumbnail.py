@@ -1,8 +1,8 @@
 """A thumbnail of a 12-megapixel JPEG, against plain Pillow without its scaled decode.
 
-``reducing_gap=None`` is Pillow's own way to say so: ``thumbnail`` then decodes the whole picture and
-scales all of its pixels. Without ``reducing_gap`` but after ``load`` it scales in two steps, which
-takes about a third less time; decoding alone is most of that.
+``reducing_gap=None`` is Pillow's own way to say so: ``thumbnail`` then decodes the whole picture
+and scales all of its pixels. Without ``reducing_gap`` but after ``load`` it scales in two steps,
+which takes about a third less time; decoding alone is most of that.
 """
 
 import io
