@@ -91,8 +91,9 @@ def run(line: str, url: str, folder: Path, console: Console) -> str:
     colour = {"answered": "green", "failed": "bold red"}.get(verdict, "yellow")
     if verdict == "answered":
         text = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")
-    console.print(escape(line), style="bold", highlight=False)
-    console.print(f"  [{colour}]{verdict}[/]  {escape(text.strip())}", highlight=False)
+    console.print(escape(line), style="bold", highlight=False, soft_wrap=True)
+    answer = f"  [{colour}]{verdict}[/]  {escape(text.strip())}"
+    console.print(answer, highlight=False, soft_wrap=True)
     return verdict
 
 
@@ -107,6 +108,7 @@ def running_graph(folder: Path, console: Console, *, stand_ins: bool) -> Iterato
         port=free_ports().gcs,
         offline=True,
     )
+    file.raw["applications"][0]["args"]["outputs"] = {"folder": str(folder / "outputs")}
     if stand_ins:
         file = on_stand_ins(file, folder / "stand-ins")
     stack = Stack(folder / "state")

@@ -91,6 +91,7 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
             TooLargeError: the stream has more bytes than it may.
             ToolError: FFmpeg is missing, failed, was killed, or wrote what is not right.
             DeadlineExceededError: it took too long.
+            NodeUnavailableError: the disk is full.
             CancelledRequestError: nobody waits any more.
 
         """
@@ -113,12 +114,12 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
             with suppress(PathNotFoundError):
                 self.settings.outputs.remove(result.output_id)
 
-    @property
-    def _limits(self) -> RunLimits:
+    def _limits(self, params: HlsStreamingParams) -> RunLimits:
         """What one request may take; the store would remove what is too large for it at once."""
         outputs = self.settings.outputs
-        kept_bytes = outputs.max_bytes if outputs is not None else self.limits.max_bytes
-        return replace(self.limits, max_bytes=min(self.limits.max_bytes, kept_bytes))
+        if outputs is None or params.output_folder is not None:
+            return self.limits
+        return replace(self.limits, max_bytes=min(self.limits.max_bytes, outputs.max_bytes))
 
     @contextmanager
     def _folder(self, params: HlsStreamingParams) -> Iterator[tuple[Path, str | None, str]]:
@@ -159,7 +160,7 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
                 notes.append(f"the original is left out: {error}")
         how = command.Encoding(params.segment_s, self.preset, self.settings.num_threads)
         arguments = command.encode(source, rungs, how)
-        run_ffmpeg(arguments, folder, self._limits, duration_s=info.duration_s)
+        run_ffmpeg(arguments, folder, self._limits(params), duration_s=info.duration_s)
         for rung in rungs:
             found[rung.name] = _written(folder, rung.name)
         length_s = sum(found[rungs[0].name].durations_s)
@@ -186,7 +187,7 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
         if source.not_copied_because:
             raise _NotCopiedError(source.not_copied_because)
         try:
-            run_ffmpeg(command.copy(source, params.segment_s), folder, self._limits)
+            run_ffmpeg(command.copy(source, params.segment_s), folder, self._limits(params))
             written = _written(folder, ORIGINAL)
             _publish(folder, {ORIGINAL: written})
         except ToolFailedError as error:

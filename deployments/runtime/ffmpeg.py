@@ -19,6 +19,7 @@ from pathlib import Path
 from deployments.runtime.errors import (
     CorruptMediaError,
     DeadlineExceededError,
+    NodeUnavailableError,
     TooLargeError,
     ToolFailedError,
     ToolNotInstalledError,
@@ -28,6 +29,8 @@ from deployments.runtime.task import current_task
 
 _POLL_S = 0.1  # how soon a cancelled run ends, for a few wake-ups a second
 _MEASURE_FOLDER_EVERY_S = 1.0  # an encoder writes some MB a second
+_KEEP_FREE_BYTES = 64 * 2**20
+"""Of the disk: on a full one the whole machine stops working, and FFmpeg goes on as if it wrote."""
 _NICENESS = "10"  # halfway: other work goes first, and it still moves on
 _SAID_BYTES = 4096  # the end of what it said: a broken video can make it say gigabytes
 _SAID_LINES = 5
@@ -87,6 +90,7 @@ def run_ffmpeg(
         CancelledRequestError: the current task was cancelled.
         DeadlineExceededError: it took longer than it may.
         TooLargeError: it wrote more than it may.
+        NodeUnavailableError: the disk is nearly full.
 
     """
     command = [*_wrapper(), ffmpeg_exe(), "-nostdin", "-hide_banner", "-loglevel", "error"]
@@ -146,21 +150,24 @@ def _watch(
             if now_s > ends_at_s:
                 raise DeadlineExceededError(f"FFmpeg took longer than {limits.time_s:g} s")
             if now_s >= measure_at_s:
-                _check_size(folder, limits)
+                _check_room(folder, limits)
                 measure_at_s = now_s + _MEASURE_FOLDER_EVERY_S
             times_us = _OUT_TIME.findall(heard["progress"])
             if times_us and duration_s > 0:
                 task.report(int(times_us[-1]) / 1e6 / duration_s * 100)
                 heard["progress"] = b""
-    _check_size(folder, limits)
+    _check_room(folder, limits)
     return heard["said"].decode(errors="replace")
 
 
-def _check_size(folder: Path, limits: RunLimits) -> None:
+def _check_room(folder: Path, limits: RunLimits) -> None:
     if folder_bytes(folder) > limits.max_bytes:
         raise TooLargeError(
             f"the output is larger than the limit of {limits.max_bytes / 2**20:.0f} MiB",
         )
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < _KEEP_FREE_BYTES:
+        raise NodeUnavailableError(f"the disk has only {free_bytes / 2**20:.0f} MiB left")
 
 
 def _raise_for(code: int, said: str) -> None:

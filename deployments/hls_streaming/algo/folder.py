@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployments.runtime.errors import InvalidParameterError
+from deployments.runtime.errors import InvalidParameterError, NodeUnavailableError
+from deployments.runtime.folders import NO_ROOM_ERRNOS
 
 
 @contextmanager
@@ -23,6 +24,7 @@ def new_folder(place: Path) -> Iterator[Path]:
     Raises:
         InvalidParameterError: it can't be written, or something is there, or another request is
             writing it.
+        NodeUnavailableError: the disk is full; also when the block finds out.
 
     """
     unfinished = place.with_name(f".{place.name}.unfinished")
@@ -52,5 +54,7 @@ def new_folder(place: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _unusable(place: Path, error: OSError) -> InvalidParameterError:
+def _unusable(place: Path, error: OSError) -> InvalidParameterError | NodeUnavailableError:
+    if error.errno in NO_ROOM_ERRNOS:
+        return NodeUnavailableError(f"the disk has no room for {place}: {error.strerror}")
     return InvalidParameterError(f"output_folder: can't write to {place}: {error.strerror}")

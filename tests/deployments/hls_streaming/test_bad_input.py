@@ -232,6 +232,7 @@ def test_limit_of_the_store(studio: Studio) -> None:
     """A stream that the store could not keep is not made."""
     studio.outputs.max_bytes = 1000
     assert TooLargeError is type(studio.failure(FILM.media(), variants="48:200"))
+    studio.run(FILM.media(), variants="48:200", output_folder=str(studio.writable / "film"))
 
 
 def slow(studio: Studio) -> Media:

@@ -1,5 +1,6 @@
 """Videos that are not as ordinary ones: each comes out as a right stream of its length."""
 
+import av
 import pytest
 
 from deployments.runtime.types import Media
@@ -24,7 +25,6 @@ PQ = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc:log-level=none"
         ("theatre.flv", True, "-t 2.5 -c:v flv -c:a aac", 2.5),
         ("odd.mkv", False, "-t 1 -vf scale=161:121 -pix_fmt yuv444p", 1),
         ("flat.mkv", False, "-t 1 -vf scale=400:10 -pix_fmt yuv444p", 1),
-        ("anamorphic.mp4", False, "-t 1 -vf setsar=4/3", 1),
         ("interlaced.mkv", False, "-t 1 -c:v ffv1 -vf setfield=tff", 1),
         ("surround.mkv", True, "-t 1.5 -ac 6 -c:a ac3", 1.5),
         ("low_sound.mkv", True, "-t 1.5 -ar 8000 -c:a pcm_s16le", 1.5),
@@ -47,6 +47,19 @@ def test_odd_video(
         frame = frames(studio.folder(result), variant.name)[0]
         assert ("yuv420p", False) == (frame.format.name, frame.interlaced_frame)
         assert 22.99 < variant.frame_rate < 60.01
+
+
+def test_pixels_that_are_no_squares(studio: Studio) -> None:
+    """The stream has square ones, and the shape that a player shows the film in."""
+    media = studio.film("anamorphic.mp4", "-t", "1", "-vf", "setsar=4/3")
+    result = studio.checked(media, variants="96:200")
+    [variant] = result.variants
+    assert (170, 96) == (variant.width, variant.height)  # of 160 x 120, shown as 213 x 120
+    path = studio.root / "joined.mp4"
+    parts = ("96p_200k_init.mp4", "96p_200k_00000.m4s")
+    path.write_bytes(b"".join((studio.folder(result) / part).read_bytes() for part in parts))
+    with av.open(str(path)) as opened:
+        assert opened.streams.video[0].sample_aspect_ratio == 1
 
 
 def test_no_duration_in_header(studio: Studio) -> None:

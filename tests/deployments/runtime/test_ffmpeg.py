@@ -15,6 +15,7 @@ from deployments.runtime.errors import (
     ClServeError,
     CorruptMediaError,
     DeadlineExceededError,
+    NodeUnavailableError,
     TooLargeError,
     ToolFailedError,
     ToolNotInstalledError,
@@ -126,6 +127,14 @@ def test_failures(
     """Each way to fail has its error, and no process is left."""
     with pytest.raises(kind, match=message):
         run_ffmpeg(arguments, tmp_path, limits)
+    assert [] == children(os.getpid())
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends before the disk is full: it would not notice, and the machine would."""
+    monkeypatch.setattr("deployments.runtime.ffmpeg._KEEP_FREE_BYTES", 2**62)
+    with pytest.raises(NodeUnavailableError, match="the disk has only .* MiB left"):
+        run_ffmpeg(ENDLESS, tmp_path, LIMITS)
     assert [] == children(os.getpid())
 
 
