@@ -192,6 +192,16 @@ def test_original_that_can_not_be_segmented(
     assert [] == list(studio.folder(result).glob("original*"))
 
 
+def test_discard(studio: Studio) -> None:
+    """A stream that nobody wants any more can be removed, twice too; a named folder stays."""
+    kept = studio.run(FILM.media(), variants="96:200")
+    named = studio.writable / "film"
+    for result in (kept, kept, studio.run(FILM.media(), output_folder=str(named))):
+        studio.capability.discard(result)
+    assert not studio.folder(kept).exists()
+    assert [] == validate(named)
+
+
 def test_output_folder(studio: Studio) -> None:
     """A request may name the folder, new or empty; its parents are made."""
     for place in (studio.writable / "a" / "film 100%d", studio.writable / "empty"):

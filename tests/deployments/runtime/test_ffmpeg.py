@@ -133,7 +133,7 @@ def test_failures(
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends before the disk is full: it would not notice, and the machine would."""
     monkeypatch.setattr("deployments.runtime.ffmpeg._KEEP_FREE_BYTES", 2**62)
-    with pytest.raises(NodeUnavailableError, match="the disk has only .* MiB left"):
+    with pytest.raises(NodeUnavailableError, match=r"the disk has only .* MiB left"):
         run_ffmpeg(ENDLESS, tmp_path, LIMITS)
     assert [] == children(os.getpid())
 
