@@ -291,6 +291,8 @@ class Picture:
                 stored.draft(stored.mode, reduced)
             with self._as_corrupt():
                 stored.load()
+            if isinstance(stored, JpegImageFile) and stored.mode == "RGB":
+                return self.upright(stored)  # its pixels outlive the file; a copy takes 2 ms
             try:
                 upright = to_rgb(stored)
             except ValueError as error:
