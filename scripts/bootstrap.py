@@ -20,7 +20,7 @@ PROGRAMS = {"exiftool": ("libimage-exiftool-perl", "the exif node")}
 DEV_PROGRAMS = {"chromium": ("chromium", "the test that plays a stream in a browser")}
 """Program to the Debian package that brings it, and what goes without it."""
 
-NEEDED_BYTES = 2 * 2**30  # the environment takes about 1 GB, pip's downloads come beside it
+NEEDED_BYTES = 3 * 2**30  # the environment takes about 2 GB, pip's downloads come beside it
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
