@@ -16,7 +16,8 @@ from deployments.runtime.models import ModelStore
 from deployments.runtime.onnx_session import PROVIDERS
 from serve_app.config import AppArgs
 from serve_app.graph import INGRESS, Graph, Node
-from serve_app.host import Host, HostedNode
+from serve_app.host import Host
+from serve_app.hosted import NodeWithSettings
 from serve_app.http.ingress import Ingress
 from serve_app.stores import Stores, open_stores
 
@@ -78,7 +79,7 @@ def build(args: AppArgs) -> Application:
     def deployment(name: str, cls: Any) -> Deployment:  # noqa: ANN401 - Serve wraps any class
         return serve.deployment(name=name, max_ongoing_requests=MAX_ONGOING_REQUESTS)(cls)
 
-    def pick(names: tuple[str, ...]) -> list[HostedNode]:
+    def pick(names: tuple[str, ...]) -> list[NodeWithSettings]:
         return [(graph[name], node_settings(graph[name], args, stores)) for name in names]
 
     remote = {name: deployment(name, Host).bind(pick(members)) for name, members in hosts.items()}

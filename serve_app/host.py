@@ -9,28 +9,23 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from pydantic import ValidationError
 
 from deployments.runtime.asset import Asset
-from deployments.runtime.capability import Capability, NodeSettings, Work
+from deployments.runtime.capability import Work
 from deployments.runtime.errors import (
     ClServeError,
     DependencyFailedError,
-    InvalidParameterError,
     ModelError,
     ModelNotInstalledError,
     ToolError,
     ToolNotInstalledError,
 )
-from deployments.runtime.task import Task, running
-from serve_app.batching import Batcher
+from deployments.runtime.task import Task
 from serve_app.calls import (
     Failure,
     NodeHealth,
@@ -39,8 +34,8 @@ from serve_app.calls import (
     SegmentCall,
     SegmentReply,
 )
-from serve_app.config import NodeTuning, describe_validation_error, parse_tuning
-from serve_app.graph import Node
+from serve_app.config import NodeTuning, parse_tuning
+from serve_app.hosted import HostedNode, NodeCall, NodeWithSettings, host_node
 from serve_app.roots import ROOTS, Roots
 from serve_app.walk import walk
 
@@ -49,50 +44,13 @@ logger = logging.getLogger("ray.serve")
 LOAD_RETRY_S = 5.0
 """How often a node that lacked a model or a program looks again: a pull needs no restart."""
 
-HostedNode = tuple[Node, NodeSettings]
-"""A node, and what its capability needs to know where it runs."""
-
-
-@dataclass(slots=True)
-class _LoadedNode:
-    """A node in this process: its capability, its batcher, and why it can't run, if so."""
-
-    node: Node
-    capability: Capability[Any, Any]
-    batcher: Batcher
-    threads: ThreadPoolExecutor
-    defaults: dict[str, Any] = field(default_factory=dict)
-    failure: ModelError | ToolError | None = None
-    tried_at_s: float = 0.0
-
-    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - passes anything through
-        """Run a function in one of the node's worker threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
-
-
-@dataclass(frozen=True, slots=True)
-class _NodeCall:
-    """One node's part in one request: its inputs, its parameters, and who watches its work."""
-
-    inputs: Callable[[], tuple[Any, ...]]
-    params: Mapping[str, Any]
-    task: Task
-    roots: Roots | None = None
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """In a worker thread: keep the roots open and make the task the current one."""
-        with self.roots.use() if self.roots else nullcontext(), running(self.task):
-            self.task.raise_if_cancelled()
-            yield
-
 
 class Host:
     """Runs segments on the nodes that it hosts."""
 
     def __init__(
         self,
-        nodes: Sequence[HostedNode],
+        nodes: Sequence[NodeWithSettings],
         user_config: Mapping[str, Any] | None = None,
     ) -> None:
         """Load every node.
@@ -105,20 +63,17 @@ class Host:
             user_config: node name to tuning; see ``NodeTuning``.
 
         """
-        self._threads = ThreadPoolExecutor(
-            max_workers=_assigned_cores(),
-            thread_name_prefix="host",
-        )
-        self._nodes: dict[str, _LoadedNode] = {}
+        self._nodes: dict[str, HostedNode] = {}
         self._files = nodes[0][1].files
+        shared = ThreadPoolExecutor(max_workers=_assigned_cores(), thread_name_prefix="host")
         for node, settings in nodes:
-            hosted = _hosted(node, settings, self._threads)
+            hosted = host_node(node, settings, shared)
             self._nodes[node.name] = hosted
             self._load(hosted)
         self.reconfigure(user_config or {})
 
-    def close(self) -> None:
-        """End the programs that capabilities have started."""
+    def __del__(self) -> None:
+        """End what capabilities have started; Serve calls it when a replica ends."""
         for hosted in self._nodes.values():
             hosted.capability.close()
 
@@ -195,7 +150,7 @@ class Host:
         try:
             inputs = await hosted.in_thread(capability.sample)
             params = capability.sample_params().model_dump(exclude_unset=True)
-            result = await self._compute(hosted, _NodeCall(lambda: inputs, params, Task()))
+            result = await self._compute(hosted, NodeCall(lambda: inputs, params, Task()))
             await hosted.in_thread(capability.discard, result)
         except (ModelError, ToolError) as error:
             missing = isinstance(error, ModelNotInstalledError | ToolNotInstalledError)
@@ -209,14 +164,14 @@ class Host:
                     asset.close()
         return NodeHealth("ready", elapsed_ms=(time.perf_counter() - start_s) * 1000)
 
-    def _apply(self, hosted: _LoadedNode, tuning: NodeTuning) -> None:
-        _validate(hosted, tuning.params, complete=False)
+    def _apply(self, hosted: HostedNode, tuning: NodeTuning) -> None:
+        hosted.checked(tuning.params, complete=False)
         hosted.defaults = tuning.params
         hosted.batcher.max_batch_size = tuning.max_batch_size
         hosted.batcher.batch_wait_timeout_s = tuning.batch_wait_timeout_s
         hosted.batcher.max_concurrent_batches = tuning.max_concurrent_batches
 
-    def _load(self, hosted: _LoadedNode) -> None:
+    def _load(self, hosted: HostedNode) -> None:
         hosted.tried_at_s = time.monotonic()
         try:
             hosted.capability.load()
@@ -228,7 +183,7 @@ class Host:
 
     async def _run_node(
         self,
-        hosted: _LoadedNode,
+        hosted: HostedNode,
         call: SegmentCall,
         roots: Roots | None,
         known: Mapping[str, Any],
@@ -254,12 +209,12 @@ class Host:
         task = Task(listener)
         try:
             params = call.params.get(name, {})
-            return await self._compute(hosted, _NodeCall(inputs, params, task, roots))
+            return await self._compute(hosted, NodeCall(inputs, params, task, roots))
         except asyncio.CancelledError:
             task.cancel()
             raise
 
-    async def _compute(self, hosted: _LoadedNode, call: _NodeCall) -> Any:  # noqa: ANN401 - any result type
+    async def _compute(self, hosted: HostedNode, call: NodeCall) -> Any:  # noqa: ANN401 - any result type
         if hosted.failure is not None:
             if time.monotonic() - hosted.tried_at_s < LOAD_RETRY_S:
                 raise hosted.failure
@@ -267,7 +222,7 @@ class Host:
             if hosted.failure is not None:
                 raise hosted.failure
         capability = hosted.capability
-        params = _validate(hosted, {**hosted.defaults, **call.params})
+        params = hosted.checked({**hosted.defaults, **call.params})
 
         def prepare() -> Work:
             # The file's header is read here, in a worker thread, not on the event loop.
@@ -297,18 +252,6 @@ class Host:
         return await hosted.in_thread(finish, work, parts)
 
 
-def _hosted(node: Node, settings: NodeSettings, shared: ThreadPoolExecutor) -> _LoadedNode:
-    capability = node.capability(settings)
-    threads = shared
-    if capability.own_threads:
-        threads = ThreadPoolExecutor(capability.own_threads, thread_name_prefix=node.name)
-
-    async def infer(units: Sequence[Any]) -> Sequence[Any]:
-        return await asyncio.get_running_loop().run_in_executor(threads, capability.infer, units)
-
-    return _LoadedNode(node, capability, Batcher(infer), threads)
-
-
 def _assigned_cores() -> int:
     """How many cores the YAML gives this replica (``num_cpus``, rounded up); 1 outside of one.
 
@@ -317,24 +260,6 @@ def _assigned_cores() -> int:
     if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
         return 1
     return max(1, math.ceil(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
-
-
-def _validate(
-    hosted: _LoadedNode,
-    params: Mapping[str, Any],
-    *,
-    complete: bool = True,
-) -> Any:  # noqa: ANN401 - its Params class
-    """Check parameters; those of the YAML need not be complete, since a request adds its own."""
-    try:
-        return hosted.capability.params.model_validate(params)
-    except ValidationError as error:
-        lines = tuple(
-            describe_validation_error(error, prefix=hosted.node.name, complete=complete),
-        )
-        if lines:
-            raise InvalidParameterError("; ".join(lines)) from error
-        return None
 
 
 def _dependent_failure(name: str, source: str, error: ClServeError) -> ClServeError:

@@ -18,7 +18,8 @@ from deployments.hash.schema import Hashes, HashParams
 from deployments.runtime.asset import Asset
 from deployments.runtime.capability import Capability, Work
 from deployments.runtime.errors import CorruptMediaError, InputError, UnsupportedMediaError
-from deployments.runtime.picture import Picture, to_rgb
+from deployments.runtime.picture import Picture
+from deployments.runtime.pixels import to_rgb
 from deployments.runtime.task import current_task
 from deployments.runtime.types import Media
 

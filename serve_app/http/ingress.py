@@ -25,7 +25,8 @@ from deployments.runtime.errors import (
 from deployments.runtime.types import Upload
 from serve_app.config import Limits, wrong_value
 from serve_app.graph import INGRESS, Graph
-from serve_app.host import Host, HostedNode
+from serve_app.host import Host
+from serve_app.hosted import NodeWithSettings
 from serve_app.http.about import AboutRoutes
 from serve_app.http.guard import RequestGuard, problem_response
 from serve_app.http.outputs import OutputRoutes
@@ -44,7 +45,7 @@ class Ingress:
         self,
         graph: Graph,
         handles: Mapping[str, DeploymentHandle],
-        local_nodes: Sequence[HostedNode],
+        local_nodes: Sequence[NodeWithSettings],
         stores: Stores,
         limits: Limits,
     ) -> None:
@@ -64,11 +65,6 @@ class Ingress:
         """Take new tuning of the nodes hosted here."""
         if self._local is not None:
             self._local.reconfigure(user_config)
-
-    def close(self) -> None:
-        """End the programs of the nodes hosted here."""
-        if self._local is not None:
-            self._local.close()
 
     async def analyze(
         self,

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from deployments.runtime.picture import to_rgb
+from deployments.runtime.pixels import to_rgb
 
 # Modes that lose nothing, the smallest first, and what is left when a format has none of them.
 _CHOICES: dict[str, tuple[str, ...]] = {

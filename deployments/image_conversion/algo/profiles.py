@@ -8,7 +8,7 @@ import io
 
 from PIL import Image, ImageCms
 
-from deployments.runtime.picture import to_rgb
+from deployments.runtime.pixels import to_rgb
 
 _SPACE = slice(16, 20)  # ICC.1:2022, 7.2: where the header names the colour space of the data
 _RGB, _GREY, _CMYK = b"RGB ", b"GRAY", b"CMYK"
