@@ -86,19 +86,23 @@ def _install(store: ModelStore, names: list[str], console: Console) -> None:
         except ModelNotInstalledError:
             missing.append(name)
     free = [name for name in missing if store.catalogue[name].licence.commercial_use]
-    for name in sorted(set(missing) - set(free)):
+    if unfree := [name for name in missing if name not in free]:
+        licences = {store.catalogue[name].licence.id for name in unfree}
         console.print(
-            f"{name} is not installed and its licence ({store.catalogue[name].licence.id}) needs "
-            f"your consent: cl-serve models pull {name} --accept-licence",
+            f"{', '.join(unfree)}: not installed, as the licence ({', '.join(sorted(licences))}) "
+            "forbids commercial use and needs your consent. What needs them answers 503 until then:"
         )
+        command = f"  cl-serve models pull {' '.join(unfree)} --accept-licence"
+        console.print(command, soft_wrap=True, highlight=False)
     if free and not store.offline:
         results = pull_with_progress(store, free, accept_licence=False)
         failed = [name for name, result in results.items() if isinstance(result, ModelError)]
-        for name in failed:
+        if failed:
             console.print(
-                f"{name} could not be fetched: what needs it answers 503 until it is there. "
-                f"Try again, with the graph running or not: cl-serve models pull {name}",
+                "What could not be fetched is left out: what needs it answers 503 until it is "
+                "there. Try again at any time, no restart is needed:"
             )
+            console.print(f"  cl-serve models pull {' '.join(failed)}", highlight=False)
     elif free:
         console.print(f"Not installed, and the network is switched off: {', '.join(free)}.")
 

@@ -121,13 +121,21 @@ def test_embeddings_over_handles(handles: Client, read: Callable[[str], bytes]) 
     assert handles.run(Hash, read("coffee")).hash_value
 
 
-def test_file_by_path(http: httpx2.Client, allowed: Path, read: Callable[[str], bytes]) -> None:
+def test_file_by_path(
+    http: httpx2.Client,
+    allowed: Path,
+    read: Callable[[str], bytes],
+    video: bytes,
+) -> None:
     """A file below an allowed folder is named instead of sent; others are refused."""
     (allowed / "photo.jpg").write_bytes(read("obama"))
     named = http.post("/v1/hash", json={"path": str(allowed / "photo.jpg")}).json()
     sent = http.post("/v1/hash", content=read("obama")).json()
     assert sent["hash_value"] == named["hash_value"]
     assert 403 == http.post("/v1/hash", json={"path": "/etc/hostname"}).status_code
+    (allowed / "video.mp4").write_bytes(video)
+    stream = http.post("/v1/hls_streaming", json={"path": str(allowed / "video.mp4")}).json()
+    assert 200 == http.get(f"/v1/{stream['master_playlist']}").status_code
 
 
 def test_stream_with_progress(http: httpx2.Client, video: bytes) -> None:
