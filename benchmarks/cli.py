@@ -235,20 +235,22 @@ def capabilities(*, out: Path, quick: bool, config: Path, check: bool) -> None:
     console = Console()
     busy = _warn_if_busy(console)
     with steps(console, plan.total_s) as progress:
-        ratios, stand_ins = capability_comparison.compare(plan, progress)
-    console.print(ratios_table(ratios))
-    console.print(f"With stand-ins: {', '.join(stand_ins)}.", soft_wrap=True)
+        outcome = capability_comparison.compare(plan, progress)
+    console.print(ratios_table(outcome.ratios))
+    console.print(f"With stand-ins: {', '.join(outcome.stand_ins)}.", soft_wrap=True)
+    console.print(f"Memory of the whole service: {outcome.memory_bytes / 1e6:.0f} MB.")
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": describe(),
         "busy_before_percent": busy,
-        "stand_ins": stand_ins,
-        "ratios": [ratio.to_json() for ratio in ratios],
+        "stand_ins": outcome.stand_ins,
+        "memory_bytes": outcome.memory_bytes,
+        "ratios": [ratio.to_json() for ratio in outcome.ratios],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "capabilities.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
     console.print(f"Report: {out / 'capabilities.json'}", soft_wrap=True)
-    if check and any(ratio.verdict != "pass" for ratio in ratios):
+    if check and any(ratio.verdict != "pass" for ratio in outcome.ratios):
         sys.exit(1)
 
 

@@ -13,9 +13,9 @@ from deployments.runtime.capability import Capability, NodeSettings
 from deployments.runtime.errors import InvalidParameterError, ModelError, ToolError
 from deployments.runtime.task import Task, running
 from serve_app.batching import Batcher
-from serve_app.config import describe_validation_error
 from serve_app.graph import Node
 from serve_app.roots import Roots
+from serve_app.validation import describe_validation_error
 
 NodeWithSettings = tuple[Node, NodeSettings]
 """A node, and what its capability needs to know where it runs."""

@@ -17,6 +17,7 @@ from benchmarks.capabilities import analyze, exif, hls, thumbnail
 from benchmarks.capabilities.ratio import Ratio
 from benchmarks.layouts import DEFAULT_CATALOGUE, GraphFile, installed_path
 from benchmarks.load.child import Window, in_process
+from benchmarks.load.cpu import pss_bytes
 from benchmarks.progress import Steps
 from benchmarks.stand_ins.cli import write_all
 from benchmarks.stand_ins.graph import with_stand_ins
@@ -47,8 +48,21 @@ class Plan:
         return self.video_s * self.video_rounds / 4
 
 
-def compare(plan: Plan, steps: Steps) -> tuple[list[Ratio], list[str]]:
-    """Measure everything; return the ratios, and the names of the stand-ins that took part."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came out.
+
+    ``stand_ins`` are the names of those that took part. ``memory_bytes`` is that of all processes
+    of the service after it has answered for every model, with shared pages counted once.
+    """
+
+    ratios: list[Ratio]
+    stand_ins: list[str]
+    memory_bytes: int
+
+
+def compare(plan: Plan, steps: Steps) -> Outcome:
+    """Measure everything."""
     found: list[Ratio] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cl-serve-bench-")))
@@ -75,6 +89,7 @@ def compare(plan: Plan, steps: Steps) -> tuple[list[Ratio], list[str]]:
             with steps.step(f"analyze, {name} photo", plan.rounds * 0.5):
                 ours_s = analyze.served_s(url, photo.data, plan.rounds)
             found.append(analyze.compare(f"analyze, {name} photo", ours_s, models_s[name]))
+        memory_bytes = pss_bytes(service.processes)
         with steps.step("exif", 0.3 * plan.exif_photos):
             found.append(exif.compare(url, exif.make_photos(folder, plan.exif_photos)))
         with steps.step("HLS", plan.video_s * plan.video_rounds):
@@ -82,7 +97,7 @@ def compare(plan: Plan, steps: Steps) -> tuple[list[Ratio], list[str]]:
             video = folder / "video.mp4"
             found.append(hls.compare(url, service.processes, video, plan.video_rounds))
         steps.show("ending cl-ml-serve")
-    return found, names
+    return Outcome(found, names, memory_bytes)
 
 
 def _install_stand_ins(_window: Window, config: Path, folder: Path) -> tuple[Path, list[str]]:

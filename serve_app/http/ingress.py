@@ -23,7 +23,7 @@ from deployments.runtime.errors import (
     InvalidParameterError,
 )
 from deployments.runtime.types import Upload
-from serve_app.config import Limits, wrong_value
+from serve_app.config import Limits
 from serve_app.graph import INGRESS, Graph
 from serve_app.host import Host
 from serve_app.hosted import NodeWithSettings
@@ -34,6 +34,7 @@ from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
 from serve_app.pipeline import Analysis, Pipeline, RemoteHost
 from serve_app.stores import Stores
+from serve_app.validation import wrong_value
 
 logger = logging.getLogger("ray.serve")
 
