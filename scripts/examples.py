@@ -26,7 +26,7 @@ from deployments.runtime.random_media import VideoGenerator
 from serve_app.config import load_file
 from serve_app.settings import config_folder
 from serve_app.stack import Stack
-from serve_app.stack.ray_runtime import free_ports
+from serve_app.stack.ports import free_ports
 from tests.stand_in_graph import on_stand_ins
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +105,7 @@ def running_graph(folder: Path, console: Console, *, stand_ins: bool) -> Iterato
         yield running.url
         return
     file = load_file(config_folder() / "serve.yaml").with_overrides(
-        port=free_ports().gcs,
+        port=free_ports(1)[0],
         offline=True,
     )
     file.raw["applications"][0]["args"]["outputs"] = {"folder": str(folder / "outputs")}

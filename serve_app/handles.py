@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import ray
 from ray import serve
+from ray._private import ray_constants
 from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue] - a C extension
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
@@ -28,6 +29,7 @@ from deployments.runtime.errors import StackError, UnknownOutputError
 from deployments.runtime.types import Media, Upload
 from serve_app.pipeline import Analysis
 from serve_app.stack import Stack
+from serve_app.stack.ray_runtime import is_loopback
 
 ResultT = TypeVar("ResultT")
 CapabilityType = type[Capability[Any, Any]]
@@ -146,26 +148,37 @@ def connect(stack: Stack | str | None = None, app_name: str = "cl-ml-serve") -> 
         StackError: nothing runs here, or the application is not there.
 
     """
-    if not ray.is_initialized():
-        address = stack if isinstance(stack, str) else _join(stack or Stack())
-        ray.init(
-            address=address,
-            namespace="serve",
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+    join_cluster(stack or Stack())
     try:
         return Client(serve.get_app_handle(app_name))
     except RayServeException as error:
         raise StackError(f"the cluster has no application {app_name!r}: {error}") from error
 
 
-def _join(stack: Stack) -> str:
+def join_cluster(stack: Stack | str) -> None:
+    """Connect this process to the Ray cluster of a stack, or at an address, if it isn't yet.
+
+    Raises:
+        StackError: nothing runs here.
+
+    """
+    if not ray.is_initialized():
+        ray.init(
+            address=stack if isinstance(stack, str) else _prepared(stack),
+            namespace="serve",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+
+
+def _prepared(stack: Stack) -> str:
     """Let Ray in this process show the stack's secret; return the stack's address."""
-    running = stack.running()
-    if running is None:
-        raise StackError("no graph runs on this machine; start one with `cl-serve up`")
+    running = stack.require_running()
     os.environ.update(running.ray_environment)
+    if is_loopback(running.address):
+        # As LOOPBACK_ENVIRONMENT: this process is at the same address as the cluster. Ray has
+        # read that variable when it was imported.
+        ray_constants.ENABLE_RAY_CLUSTER = False
     Config.initialize("")  # Ray reads its environment when it is imported; this reads it again
     return running.ray_address
 

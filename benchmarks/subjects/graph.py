@@ -18,7 +18,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.load.child import Window, in_process
 from benchmarks.load.cpu import CpuMeter
 from benchmarks.load.run import Run, Timing
-from benchmarks.subjects.ports import free_port
+from serve_app.stack.ports import free_ports
 from benchmarks.subjects.service import Service
 from deployments.face_embedding import FaceEmbedding
 from serve_app.handles import connect
@@ -62,7 +62,7 @@ def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterato
             config.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
         running: RunningStack | None = None
         try:
-            _cl_serve("up", f"--config={config}", f"--port={free_port()}", f"--state={state}")
+            _cl_serve("up", f"--config={config}", f"--port={free_ports(1)[0]}", f"--state={state}")
             running = Stack(state).running()
             if running is None:
                 raise BenchmarkError("`cl-serve up` returned and nothing runs")

@@ -14,7 +14,7 @@ from typing import Literal
 from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import ROOT
 from benchmarks.load.cpu import tree_of
-from benchmarks.subjects.ports import free_port
+from serve_app.stack.ports import free_ports
 from benchmarks.subjects.service import Service
 
 _START_TIMEOUT_S = 60.0
@@ -34,7 +34,7 @@ def peer_service(peer: Peer, config: Path) -> Iterator[Service]:
         BenchmarkError: it did not start; the message holds what it printed.
 
     """
-    port = free_port()
+    port = free_ports(1)[0]
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             [

@@ -15,8 +15,16 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "up": "serve_app.cli.stack:up",
     "down": "serve_app.cli.stack:down",
+    "deploy": "serve_app.cli.deploy:deploy",
+    "diff": "serve_app.cli.deploy:diff",
+    "rollback": "serve_app.cli.deploy:rollback",
+    "status": "serve_app.cli.status:status",
+    "logs": "serve_app.cli.logs:logs",
+    "check": "serve_app.cli.check:check",
+    "node": "serve_app.cli.node:node",
     "models": "serve_app.cli.models:models",
     "analyze": "serve_app.cli.analyze:analyze",
+    "systemd": "serve_app.cli.systemd:systemd",
 }
 """Command to where it is; imported when it is called, since importing Ray takes seconds on a Pi."""
 

@@ -1,7 +1,10 @@
 """``cl-serve up`` and ``cl-serve down``."""
 
 import json
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,14 +14,17 @@ from rich.console import Console
 
 from deployments.runtime.errors import ModelError, ModelNotInstalledError
 from deployments.runtime.models import ModelStore
-from serve_app.app import build_graph
+from serve_app.app import check_graph
 from serve_app.cli.models import pull_with_progress
-from serve_app.config import load_file
-from serve_app.graph import INGRESS
+from serve_app.config import ServeFile, load_file
+from serve_app.graph import Graph
 from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
+from serve_app.stack.keep_alive import keep_alive
+from serve_app.stack.supervisor import SupervisedStack, start_supervisor
 from serve_app.stores import open_models
 
+SAMPLE_NODE = "face_embedding"
 SAMPLE_TIMEOUT_S = 60.0
 
 state_option = click.option(
@@ -36,37 +42,93 @@ state_option = click.option(
 )
 @click.option("--port", type=click.IntRange(1, 65535), help="HTTP port, instead of the file's.")
 @click.option("--offline", is_flag=True, help="Never touch the network; models must be installed.")
+@click.option(
+    "--last",
+    is_flag=True,
+    help="Start what was deployed last, where something was; else what --config names.",
+)
+@click.option(
+    "--foreground",
+    is_flag=True,
+    help="Stay, and end the graph when this command is ended: for systemd and containers.",
+)
 @state_option
-def up(config: Path | None, port: int | None, offline: bool, state: Path | None) -> None:  # noqa: FBT001 - click's flag
+def up(  # noqa: PLR0913 - one for each option
+    *,
+    config: Path | None,
+    port: int | None,
+    offline: bool,
+    last: bool,
+    foreground: bool,
+    state: Path | None,
+) -> None:
     """Start the graph on this machine and show what it finds in a sample photo.
 
     Fetches the models that the graph needs and that need no consent, starts Ray with the tuned
     runtime, deploys the YAML file and waits until every node has answered a self-test. Returns
-    when all is ready; the graph goes on in the background until `cl-serve down`.
+    when all is ready; the graph goes on in the background until `cl-serve down`, and a supervisor
+    starts it again should Ray die.
+
+    To change what runs, edit the file and `cl-serve deploy` it.
     """
     console = Console()
     stack = Stack(state)
     running = stack.running()
     if running is not None:
         console.print(f"Already running at [bold]{running.url}[/] ({running.config}).")
-        console.print("To start it anew: cl-serve down, then cl-serve up.")
+        console.print("To change it: cl-serve deploy FILE. To end it: cl-serve down.")
         return
-    file = load_file(config or config_folder() / "serve.yaml")
-    file = file.with_overrides(port=port, offline=offline or None)
+    overrides = {"port": port, "offline": offline or None}
+    file = _file(stack, config, last=last).with_overrides(**overrides)
     store = open_models(file.args.models)
-    graph = build_graph(file.args, store)
-    file.check_deployments({INGRESS: (), **graph.hosts})
-    wanted = {node.model for node in graph.values() if node.model is not None}
-    _install(store, sorted(wanted), console)
-    with console.status("Starting") as status:
+    graph = check_graph(file, store)
+    install(store, graph, console)
+    with _ended_by_sigterm(), console.status("Starting") as status:
         began_s = time.monotonic()
-
-        def progress(step: str) -> None:
-            status.update(f"{step} …")
-
-        running = stack.up(file, progress)
+        running = stack.up(file, lambda step: status.update(f"{step} …"), overrides)
     console.print(f"Ready after {time.monotonic() - began_s:.0f} s.")
-    _show_sample(running, console)
+    if foreground:
+        _stay(stack, running, console)
+        return
+    start_supervisor(stack, running)
+    console.print(
+        f"The graph runs at [bold]{running.url}[/], its API is shown at {running.url}/docs"
+    )
+    if SAMPLE_NODE in graph:
+        _show_sample(running, console)
+
+
+def _file(stack: Stack, config: Path | None, *, last: bool) -> ServeFile:
+    """Choose what to start."""
+    revision = stack.history.latest() if last else None
+    if revision is not None:
+        return ServeFile(revision.document, Path(revision.path))
+    return load_file(config or config_folder() / "serve.yaml")
+
+
+def _stay(stack: Stack, running: RunningStack, console: Console) -> None:
+    """Supervise a stack until it is ended from elsewhere, or this process is."""
+    console.print(f"The graph runs at [bold]{running.url}[/]; it ends with this command.")
+    try:
+        with _ended_by_sigterm():
+            keep_alive(SupervisedStack(stack, running), console.print)
+    finally:
+        stack.down()
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does, so that it cleans up."""
+
+    def interrupt(signal_number: int, frame: object) -> None:
+        del signal_number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()
@@ -77,10 +139,10 @@ def down(state: Path | None) -> None:
     click.echo(f"Stopped ({ended} processes)." if ended else "Nothing is running.")
 
 
-def _install(store: ModelStore, names: list[str], console: Console) -> None:
-    """Fetch the models that are missing; those that need consent are named and left out."""
+def install(store: ModelStore, graph: Graph, console: Console) -> None:
+    """Fetch a graph's models that are missing; those that need consent are named and left out."""
     missing: list[str] = []
-    for name in names:
+    for name in sorted({node.model for node in graph.values() if node.model is not None}):
         try:
             store.path(name)
         except ModelNotInstalledError:
@@ -109,7 +171,7 @@ def _install(store: ModelStore, names: list[str], console: Console) -> None:
 
 def _show_sample(running: RunningStack, console: Console) -> None:
     photo = files("serve_app.cli").joinpath("sample.jpg").read_bytes()
-    url = f"{running.url}/v1/face_embedding"
+    url = f"{running.url}/v1/{SAMPLE_NODE}"
     with httpx2.Client(timeout=SAMPLE_TIMEOUT_S) as client:
         began_s = time.perf_counter()
         answer = client.post(url, content=photo)
@@ -125,8 +187,5 @@ def _show_sample(running: RunningStack, console: Console) -> None:
                 f"  confidence {face['confidence']:.2f}, quality {face['quality']['score']:.2f}, "
                 f"embedding of {len(face['embedding'])} numbers",
             )
-    console.print(
-        f"\nThe graph runs at [bold]{running.url}[/], its API is shown at {running.url}/docs"
-    )
     console.print("Try it:")
     console.print(f"  curl -F file=@photo.jpg {url}", soft_wrap=True, highlight=False)

@@ -36,24 +36,24 @@ class Mark:
             if process.pid != os.getpid() and self._is_on(process)
         ]
 
-    def end_processes(self) -> int:
+    def end_processes(self, patience_s: float = TERM_TIMEOUT_S) -> int:
         """End all processes of the stack, politely first; return how many there were.
 
         Those that a dying process leaves behind, or has just started, are found by looking again
         until none is left.
         """
         ended: set[int] = set()
-        deadline_s = time.monotonic() + TERM_TIMEOUT_S
+        deadline_s = time.monotonic() + patience_s
         while processes := self.processes():
-            patience_s = deadline_s - time.monotonic()
+            left_s = deadline_s - time.monotonic()
             for process in processes:
                 ended.add(process.pid)
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if patience_s > 0:
+                    if left_s > 0:
                         process.terminate()
                     else:
                         process.kill()
-            psutil.wait_procs(processes, timeout=max(patience_s, 1.0))
+            psutil.wait_procs(processes, timeout=max(left_s, 1.0))
         return len(ended)
 
     def _is_on(self, process: psutil.Process) -> bool:

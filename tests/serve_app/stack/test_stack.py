@@ -3,6 +3,7 @@
 import json
 import socket
 from collections import namedtuple
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from deployments.runtime.errors import StackError
 from serve_app.config import load_file
 from serve_app.settings import config_folder
-from serve_app.stack import Stack
-from serve_app.stack.ray_runtime import free_ports
+from serve_app.stack import RunningStack, Stack
+from serve_app.stack.ports import free_ports
 
 DiskUsage = namedtuple("DiskUsage", "total used free")  # noqa: PYI024 - stands for shutil's own
 
@@ -32,7 +33,7 @@ def test_taken_port_names_its_holder(tmp_path: Path) -> None:
 def test_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is found before Ray starts and fails for reasons of its own."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: DiskUsage(10, 10, 0))
-    port = free_ports().gcs
+    port = free_ports(1)[0]
     file = load_file(config_folder() / "serve.yaml").with_overrides(port=port, offline=None)
     with pytest.raises(StackError, match=r"is full: 0 MiB are free and 512 MiB are needed"):
         Stack(tmp_path).up(file, print)
@@ -44,7 +45,7 @@ def test_failed_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ray = tmp_path / "ray"
     ray.write_text("#!/bin/sh\necho no such luck\nexit 3\n", encoding="utf-8")
     ray.chmod(0o755)
-    port = free_ports().gcs
+    port = free_ports(1)[0]
     file = load_file(config_folder() / "serve.yaml").with_overrides(port=port, offline=None)
     with pytest.raises(StackError, match="Ray did not start:\nno such luck"):
         Stack(tmp_path / "state").up(file, print)
@@ -61,24 +62,19 @@ def test_damaged_state_counts_as_not_running(tmp_path: Path, content: str) -> No
 
 def test_stale_state_is_removed(tmp_path: Path) -> None:
     """A state file whose processes are gone, as after a reboot, is removed."""
-    fields = (
-        "stack_id",
-        "folder",
-        "url",
-        "dashboard_url",
-        "ray_address",
-        "app_name",
-        "config",
-        "token",
-    )
     state = tmp_path / "stack.json"
-    state.write_text(json.dumps(dict.fromkeys(fields, "x")), encoding="utf-8")
+    content = dict.fromkeys((field.name for field in fields(RunningStack)), "x")
+    state.write_text(json.dumps(content), encoding="utf-8")
     assert Stack(tmp_path).running() is None
     assert not state.exists()
 
 
-def test_free_ports_differ() -> None:
-    """Every port of a head node is one of its own."""
-    ports = free_ports()
-    numbers = [getattr(ports, name) for name in ports.__slots__]
-    assert len(set(numbers)) == len(numbers)
+def test_free_ports() -> None:
+    """Ports differ, are free, and none can be given to an outgoing connection meanwhile."""
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+    first_outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii")
+    assert max(ports) < int(first_outgoing.split()[0])

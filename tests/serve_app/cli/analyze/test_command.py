@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from serve_app.cli.analyze import command, display
+from serve_app.stack import RunningStack
 from serve_app.stack.processes import MARKER
 from tests.serve_app.cli.analyze.support import JPEG, LIMITS, QUICK, LocalService, read, run
 
@@ -195,7 +197,7 @@ def test_results_are_not_mixed(
         (["--outputs", "faces"], 2, "unknown output 'faces'. This service offers: size, vector"),
         (["--outputs", "words"], 2, "words: takes texts, and this command sends files"),
         (["--outputs", "absent"], 1, "absent: not installed: cl-serve models pull"),
-        (["--param", "size.factor=0"], 2, "size.factor: Input should be greater"),
+        (["--param", "size.factor=0"], 2, "size.factor: expected a number greater"),
         (["--param", "size.facto=1"], 2, "size.facto: unknown parameter"),
         (["--param", "factor=1"], 2, "factor=1 is not like node.param=value"),
         (["--param", "size.factor"], 2, "size.factor is not like node.param=value"),
@@ -246,9 +248,9 @@ def test_the_stack_of_this_machine(service: LocalService, photos: Path, tmp_path
     assert 1 == nothing.exit_code
     assert "no stack runs on this machine. Start one with `cl-serve up`" in nothing.output
     state.mkdir()
-    names = ("folder", "dashboard_url", "ray_address", "app_name", "config", "token")
-    fields = dict.fromkeys(names, "") | {"stack_id": "analyze-test", "url": service.url}
-    (state / "stack.json").write_text(json.dumps(fields))
+    names = (field.name for field in fields(RunningStack))
+    content = dict.fromkeys(names, "") | {"stack_id": "analyze-test", "url": service.url}
+    (state / "stack.json").write_text(json.dumps(content))
     marked = {**os.environ, MARKER: "analyze-test"}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1, env=marked) as process:
         found = CliRunner().invoke(command.analyze, arguments)
