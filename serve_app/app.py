@@ -4,8 +4,10 @@
 known beforehand is checked before a deployment exists.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import Field
 from ray import serve
 from ray.serve import Application, Deployment
 
@@ -14,42 +16,90 @@ from deployments.runtime.errors import ConfigError, UnknownModelError
 from deployments.runtime.folders import AllowedFolders
 from deployments.runtime.models import ModelStore
 from deployments.runtime.onnx_session import PROVIDERS
-from serve_app.config import AppArgs
-from serve_app.graph import INGRESS, Graph, Node
+from serve_app.config import APPLICATION, AppArgs, ServeFile
+from serve_app.graph import (
+    INGRESS,
+    CapabilityType,
+    Graph,
+    Node,
+    deployment_names,
+    graph_problems,
+    raise_problems,
+)
 from serve_app.host import Host
 from serve_app.hosted import NodeWithSettings
 from serve_app.http.ingress import Ingress
+from serve_app.schema import MAX_ONGOING_REQUESTS
 from serve_app.stores import Stores, open_stores
+from serve_app.validation import Problem
 
-MAX_ONGOING_REQUESTS = 256
-"""Of a replica, unless the YAML says otherwise. Serve's default of 5 would cap every batch; the
-limit that protects the machine is ``limits.max_concurrent_requests`` at the ingress."""
+
+def check_graph(file: ServeFile, models: ModelStore) -> Graph:
+    """Check the graph of a file, its models, and what the file says of its deployments.
+
+    Whatever the deployments would refuse when they start or are reconfigured is found here.
+
+    Raises:
+        ConfigError: with a line for every mistake that there is.
+
+    """
+    capabilities = installed_capabilities()
+    args = file.args
+    below_args = [
+        *graph_problems(args, capabilities),
+        *_node_problems(args, capabilities, models),
+    ]
+    wanted = {name: spec.capability or name for name, spec in args.graph.items()}
+    params = {
+        name: capabilities[kind].params for name, kind in wanted.items() if kind in capabilities
+    }
+    problems = [
+        *(problem.below((*APPLICATION, "args")) for problem in below_args),
+        *file.deployment_problems(deployment_names(args), params),
+    ]
+    if problems:
+        raise file.error(problems)
+    return Graph(args, capabilities)
 
 
 def build_graph(args: AppArgs, models: ModelStore) -> Graph:
     """Build the graph and check its models and providers.
 
     Raises:
-        ConfigError: see ``Graph``; also a model that the catalogue lacks or an unknown provider.
+        ConfigError: see ``Graph``; also a model that the catalogue lacks or its capability can't
+            use, or an unknown provider.
 
     """
-    graph = Graph(args, installed_capabilities())
-    for node in graph.values():
-        key = f"args.graph.{node.name}"
-        if node.spec.provider not in PROVIDERS:
-            raise ConfigError(
-                f"{key}.provider: unknown provider {node.spec.provider!r}; "
-                f"expected one of {', '.join(PROVIDERS)}",
-            )
-        if node.model is None:
+    capabilities = installed_capabilities()
+    raise_problems(
+        [*graph_problems(args, capabilities), *_node_problems(args, capabilities, models)],
+    )
+    return Graph(args, capabilities)
+
+
+def _node_problems(
+    args: AppArgs,
+    capabilities: Mapping[str, CapabilityType],
+    models: ModelStore,
+) -> Iterator[Problem]:
+    """Yield wrong models and providers; keys start below ``args``."""
+    for name, spec in args.graph.items():
+        key = ("graph", name)
+        if spec.provider not in PROVIDERS:
+            choice = ", ".join(PROVIDERS)
+            yield Problem((*key, "provider"), f"expected one of {choice}, got {spec.provider!r}")
+        kind = capabilities.get(spec.capability or name)
+        model = spec.model or (kind and kind.default_model)
+        if kind is None or model is None:
             continue
-        if node.capability.default_model is None:
-            raise ConfigError(f"{key}.model: {node.name} runs no model, got {node.model!r}")
+        if kind.default_model is None:
+            yield Problem((*key, "model"), f"{name} runs no model, got {model!r}")
+            continue
         try:
-            models.catalogue[node.model]
-        except UnknownModelError as error:
-            raise ConfigError(f"{key}.model: {error}") from error
-    return graph
+            models.catalogue[model]
+            kind(NodeSettings(models, model=model))  # refuses models that it can't use
+        except (UnknownModelError, ConfigError) as error:
+            yield Problem((*key, "model"), str(error).removeprefix(f"{kind.name}: model: "))
 
 
 def node_settings(node: Node, args: AppArgs, stores: Stores) -> NodeSettings:
@@ -64,7 +114,16 @@ def node_settings(node: Node, args: AppArgs, stores: Stores) -> NodeSettings:
     )
 
 
-def build(args: AppArgs) -> Application:
+class BuildArgs(AppArgs):
+    """The YAML's ``args``, and what a redeploy adds to them between two versions."""
+
+    also_hosted: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Deployment name to nodes that it hosts for replicas of another version.",
+    )
+
+
+def build(args: BuildArgs) -> Application:
     """Build the Serve application.
 
     Raises:
@@ -75,6 +134,9 @@ def build(args: AppArgs) -> Application:
     graph = build_graph(args, stores.models)
     hosts = graph.hosts
     local = hosts.pop(INGRESS, ())
+    for name, extra in args.also_hosted.items():
+        members = {*hosts.get(name, ()), *extra}
+        hosts[name] = tuple(node for node in graph if node in members)
 
     def deployment(name: str, cls: Any) -> Deployment:  # noqa: ANN401 - Serve wraps any class
         return serve.deployment(name=name, max_ongoing_requests=MAX_ONGOING_REQUESTS)(cls)

@@ -1,193 +1,104 @@
-"""The YAML file: its schema, its validation, and the messages that a wrong one gives.
+"""The YAML file: read, checked completely, and what a wrong one is answered with.
 
 A file is an ordinary Ray Serve config, so that ``serve deploy`` takes it as well. Three places
 configure three things: ``args`` the graph, its models and limits; ``deployments`` replicas and
-resources; ``user_config`` what may change while serving. Serve ignores keys that it does not
-know, and a misspelt key would silently do nothing, so the whole file is checked here first.
+resources; ``user_config`` what may change while serving. ``cluster`` says how machines come
+together. Serve ignores keys that it does not know, and a misspelt key would silently do nothing,
+so the whole file is checked here first; ``app.check_graph`` checks the graph in it.
 """
 
 import contextlib
 import copy
-import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ray.serve.schema import ServeDeploySchema
+from pydantic import BaseModel, ValidationError
 
 from deployments.runtime.errors import ConfigError
-from deployments.runtime.folders import DEFAULT_KEEP_S, DEFAULT_MAX_BYTES
-from deployments.runtime.picture import DEFAULT_MAX_PIXELS
-from serve_app.validation import describe_validation_error, unknown_keys
+from serve_app.cluster_spec import LOOPBACK, ClusterSpec
+from serve_app.schema import (
+    AppArgs,
+    FileSchema,
+    FilesSpec,
+    Limits,
+    ModelsSpec,
+    NodeSpec,
+    NodeTuning,
+    OutputsSpec,
+)
+from serve_app.source import Source, read_source
+from serve_app.validation import (
+    Key,
+    Problem,
+    one_of,
+    unknown_keys,
+    validation_problems,
+)
 
-IMPORT_PATH = "serve_app.app:build"
+__all__ = [
+    "APPLICATION",
+    "AppArgs",
+    "ClusterSpec",
+    "FilesSpec",
+    "Limits",
+    "ModelsSpec",
+    "NodeSpec",
+    "NodeTuning",
+    "OutputsSpec",
+    "ServeFile",
+    "load_file",
+    "parse_tuning",
+]
 
+APPLICATION: Key = ("applications", 0)
+"""Where the one application stands."""
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NodeSpec(_Strict):
-    """One node of ``args.graph``."""
-
-    needs: tuple[str, ...] = Field(
-        description="Where its inputs come from: other nodes, or the roots `upload`, `image`, "
-        "`video` and `texts`.",
-    )
-    capability: str | None = Field(
-        default=None,
-        description="The capability that it runs; by default the one of the node's own name.",
-    )
-    model: str | None = Field(
-        default=None,
-        description="An entry of the model catalogue; by default the capability's own choice.",
-    )
-    provider: str = Field(
-        default="auto",
-        description="ONNX Runtime execution provider: auto, cpu, cuda, openvino, …",
-    )
-    num_threads: int = Field(default=1, ge=1, le=256, description="Threads of one inference.")
-    timeout_s: float | None = Field(
-        default=None,
-        gt=0,
-        description="Time limit of requests that want this node, where it is to be longer than "
-        "`limits.request_timeout_s`.",
-    )
-
-
-class ModelsSpec(_Strict):
-    """Where models come from and are kept: ``args.models``."""
-
-    catalogue: str | None = Field(
-        default=None,
-        description="Path of the model catalogue; by default the one that is shipped.",
-    )
-    cache: str | None = Field(
-        default=None,
-        description="Folder of the downloaded models; by default in the user's cache folder.",
-    )
-    offline: bool = Field(default=False, description="Never touch the network.")
-
-
-class FilesSpec(_Strict):
-    """Which files of a node's disk a request may name by their path: ``args.files``."""
-
-    readable_folders: tuple[Path, ...] = Field(
-        default=(),
-        description="A request may name a file below these instead of sending it.",
-    )
-    writable_folders: tuple[Path, ...] = Field(
-        default=(),
-        description="A request may have results written below these.",
-    )
-
-
-class OutputsSpec(_Strict):
-    """Where results of many files, such as HLS streams, are kept: ``args.outputs``."""
-
-    folder: Path | None = Field(
-        default=None,
-        description="By default in the user's cache folder. On several machines, one that all "
-        "share.",
-    )
-    keep_s: float = Field(default=DEFAULT_KEEP_S, gt=0, description="Older ones are removed.")
-    max_bytes: int = Field(
-        default=DEFAULT_MAX_BYTES,
-        ge=1,
-        description="When all take more, the oldest are removed.",
-    )
-
-
-class Limits(_Strict):
-    """What one request may cost: ``args.limits``."""
-
-    max_upload_bytes: int = Field(default=64 * 2**20, ge=1, description="Body size of a request.")
-    max_pixels: int = Field(
-        default=DEFAULT_MAX_PIXELS,
-        ge=1,
-        description="Width times height of a picture; decoding takes 3 bytes for each.",
-    )
-    max_files: int = Field(default=64, ge=1, description="Files, or texts, in one request.")
-    max_text_chars: int = Field(default=10_000, ge=1, description="Characters of one text.")
-    max_concurrent_requests: int = Field(
-        default=64,
-        ge=1,
-        description="Requests in work at once in one ingress replica; more get 503.",
-    )
-    request_timeout_s: float = Field(default=60.0, gt=0, description="Time limit of a request.")
-    retry_after_s: int = Field(default=1, ge=0, description="Retry-After of a 503.")
-
-
-class AppArgs(_Strict):
-    """The application's ``args``."""
-
-    graph: dict[str, NodeSpec] = Field(min_length=1, description="Node name to node.")
-    hosts: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="Deployment name to the nodes that it hosts; a node that is in none has a "
-        "deployment of its own. `ingress` hosts nodes beside the HTTP server.",
-    )
-    models: ModelsSpec = ModelsSpec()
-    files: FilesSpec = FilesSpec()
-    outputs: OutputsSpec = OutputsSpec()
-    limits: Limits = Limits()
-
-
-class NodeTuning(_Strict):
-    """What may change live for one node: ``user_config.<node>``."""
-
-    max_batch_size: int = Field(default=16, ge=1, description="Units in one inference at most.")
-    batch_wait_timeout_s: float = Field(
-        default=0.0,
-        ge=0,
-        le=10,
-        description="How long an idle node waits for a batch to fill. Zero loses nothing: while "
-        "one batch runs, the next one fills.",
-    )
-    max_concurrent_batches: int = Field(default=1, ge=1, description="Inferences at once.")
-    params: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Defaults of the capability's request parameters, for requests without them.",
-    )
+CLUSTER = "cluster"
 
 
 class ServeFile:
-    """A checked YAML file: ``raw`` is what Serve is given, ``args`` our part of it."""
+    """A checked YAML file: ``document`` is all of it, ``raw`` what Serve is given.
 
-    def __init__(self, raw: dict[str, Any], path: Path) -> None:
+    ``args`` and ``cluster`` are our parts of it, ``schema`` is everything, typed.
+    """
+
+    def __init__(self, raw: dict[str, Any], path: Path, source: Source | None = None) -> None:
         """Check the whole file.
 
+        Args:
+            raw: its content.
+            path: its path; paths inside start at its folder.
+            source: the text that the content comes from, if any, so that messages name lines.
+
         Raises:
-            ConfigError: names the file, and for each mistake the key, the value and what was
-                expected.
+            ConfigError: names the file, and for each mistake the line, the key, the value and
+                what was expected.
 
         """
         self.path = path
-        self.raw = raw = _with_absolute_paths(raw, path)
-        problems = list(unknown_keys(ServeDeploySchema, raw))
-        schema: ServeDeploySchema | None = None
-        if not problems:
-            try:
-                schema = ServeDeploySchema.model_validate(raw)
-            except ValidationError as error:
-                problems = list(describe_validation_error(error))
-        if schema is not None and len(schema.applications) != 1:
-            problems.append(
-                f"applications: expected exactly 1 entry, got {len(schema.applications)}"
-            )
-        if problems or schema is None:
-            raise _file_error(path, problems)
-        self.schema = schema
-        self.application = schema.applications[0]
+        self._source = source or Source(raw)
+        self.document = _with_defaults(_with_absolute_paths(raw, path))
+        problems = [*self._source.duplicates, *unknown_keys(FileSchema, self.document)]
         try:
-            self.args = AppArgs.model_validate(self.application.args)
+            # Some of Serve's validators change what they are given.
+            self.schema = FileSchema.model_validate(copy.deepcopy(self.document))
         except ValidationError as error:
-            raise _file_error(
-                path,
-                describe_validation_error(error, prefix="applications[0].args"),
-            ) from error
+            problems += validation_problems(error, self.document)
+        if problems:
+            raise self.error(problems)
+        self.application = self.schema.applications[0]
+        self.args: AppArgs = self.application.args
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """What Serve is given: everything but what is ours alone."""
+        return {key: value for key, value in self.document.items() if key != CLUSTER}
+
+    @property
+    def cluster(self) -> ClusterSpec:
+        """How machines come together."""
+        return self.schema.cluster
 
     @property
     def app_name(self) -> str:
@@ -206,12 +117,22 @@ class ServeFile:
 
     def with_overrides(self, *, port: int | None, offline: bool | None) -> "ServeFile":
         """Return the file with what a command line says differently; None changes nothing."""
-        raw = copy.deepcopy(self.raw)
+        document = copy.deepcopy(self.document)
         if port is not None:
-            raw.setdefault("http_options", {})["port"] = port
+            document["http_options"]["port"] = port
         if offline is not None:
-            raw["applications"][0]["args"].setdefault("models", {})["offline"] = offline
-        return ServeFile(raw, self.path)
+            document["applications"][0]["args"].setdefault("models", {})["offline"] = offline
+        return ServeFile(document, self.path, self._source)
+
+    def error(self, problems: Iterable[Problem]) -> ConfigError:
+        """Make one error of mistakes in this file: a line each, in the order of the file."""
+        located = [(self._source.line_of(problem.key), problem) for problem in problems]
+        located.sort(key=lambda pair: pair[0] or 0)
+        lines = dict.fromkeys(
+            f"{self.path}:{line}: {problem}" if line else f"{self.path}: {problem}"
+            for line, problem in located
+        )
+        return ConfigError("\n".join(lines))
 
     def check_deployments(self, hosts: Mapping[str, tuple[str, ...]]) -> None:
         """Check ``deployments[]`` against the deployments that the graph makes.
@@ -220,30 +141,51 @@ class ServeFile:
             hosts: every deployment of the application, and the nodes that each hosts.
 
         Raises:
-            ConfigError: a deployment that the graph does not have, or tuning of a node that the
-                deployment does not host.
+            ConfigError: see ``deployment_problems``.
 
         """
-        problems: list[str] = []
+        problems = list(self.deployment_problems(hosts, {}))
+        if problems:
+            raise self.error(problems)
+
+    def deployment_problems(
+        self,
+        hosts: Mapping[str, tuple[str, ...]],
+        params: Mapping[str, type[BaseModel]],
+    ) -> Iterator[Problem]:
+        """Yield what a replica would refuse of ``deployments[]``.
+
+        That is a deployment that the graph does not have or that is listed twice, tuning of a node
+        that the deployment does not host, and default parameters that its capability refuses.
+
+        Args:
+            hosts: every deployment of the application, and the nodes that each hosts.
+            params: node name to the request parameters of its capability.
+
+        """
+        seen: set[str] = set()
         for i, deployment in enumerate(self.application.deployments):
-            key = f"applications[0].deployments[{i}]"
+            key = (*APPLICATION, "deployments", i)
             if deployment.name not in hosts:
-                problems.append(
-                    f"{key}.name: the graph has no deployment {deployment.name!r}; "
-                    f"expected one of {', '.join(sorted(hosts))}",
+                yield Problem(
+                    (*key, "name"),
+                    f"the graph has no deployment {deployment.name!r}; "
+                    f"{one_of(deployment.name, sorted(hosts))}",
                 )
                 continue
-            user_config = deployment.user_config
-            try:
-                parse_tuning(
-                    user_config if isinstance(user_config, dict) else {},
-                    hosts[deployment.name],
-                    prefix=f"{key}.user_config",
+            if deployment.name in seen:
+                yield Problem(
+                    (*key, "name"),
+                    f"expected one entry for each deployment, got a second for {deployment.name!r}",
                 )
-            except ConfigError as error:
-                problems.append(str(error))
-        if problems:
-            raise _file_error(self.path, problems)
+            seen.add(deployment.name)
+            user_config = deployment.user_config or {}
+            for problem in _tuning_problems(user_config, hosts[deployment.name]):
+                yield problem.below((*key, "user_config"))
+            for name, tuning in user_config.items():
+                if tuning is not None and name in params:
+                    for problem in params_problems(params[name], tuning.params):
+                        yield problem.below((*key, "user_config", name, "params"))
 
 
 def load_file(path: Path) -> ServeFile:
@@ -253,15 +195,8 @@ def load_file(path: Path) -> ServeFile:
         ConfigError: it can't be read, is not YAML, or is wrong; see ``ServeFile``.
 
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected a mapping at the top, got {type(raw).__name__}")
-    return ServeFile(raw, path)
+    source = read_source(path)
+    return ServeFile(source.data, path, source)
 
 
 def parse_tuning(
@@ -275,20 +210,33 @@ def parse_tuning(
         ConfigError: a node that is not hosted there, an unknown key or a wrong value.
 
     """
-    unknown = sorted(set(user_config) - set(nodes))
-    if unknown:
-        raise ConfigError(
-            f"{prefix}.{unknown[0]}: not a node of this deployment; "
-            f"expected one of {', '.join(nodes) or '(none)'}",
-        )
-    tuning: dict[str, NodeTuning] = {}
-    for node in nodes:
+    problems = list(_tuning_problems(user_config, nodes))
+    if problems:
+        raise ConfigError("\n".join(str(problem.below((prefix,))) for problem in problems))
+    return {node: NodeTuning.model_validate(user_config.get(node) or {}) for node in nodes}
+
+
+def params_problems(params: type[BaseModel], values: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with default parameters; they need not be complete."""
+    yield from unknown_keys(params, values)
+    try:
+        params.model_validate(values)
+    except ValidationError as error:
+        yield from validation_problems(error, values, complete=False)
+
+
+def _tuning_problems(user_config: Mapping[str, Any], nodes: tuple[str, ...]) -> Iterator[Problem]:
+    for name, values in user_config.items():
+        if name not in nodes:
+            choice = f"expected one of {', '.join(nodes)}" if nodes else "it hosts none"
+            yield Problem((name,), f"not a node of this deployment; {choice}")
+            continue
+        yield from (problem.below((name,)) for problem in unknown_keys(NodeTuning, values))
         try:
-            tuning[node] = NodeTuning.model_validate(user_config.get(node) or {})
+            NodeTuning.model_validate(values or {})
         except ValidationError as error:
-            lines = describe_validation_error(error, prefix=f"{prefix}.{node}")
-            raise ConfigError("\n".join(lines)) from error
-    return tuning
+            for problem in validation_problems(error, values):
+                yield problem.below((name,))
 
 
 _PATHS = (
@@ -319,5 +267,8 @@ def _with_absolute_paths(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     return raw
 
 
-def _file_error(path: Path, problems: typing.Iterable[str]) -> ConfigError:
-    return ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+def _with_defaults(document: dict[str, Any]) -> dict[str, Any]:
+    """Write defaults of ours into what Serve is given, where its own are different."""
+    if isinstance(options := document.setdefault("http_options", {}), dict):
+        options.setdefault("host", LOOPBACK)
+    return document

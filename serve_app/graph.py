@@ -16,6 +16,7 @@ from deployments.runtime.capability import Capability
 from deployments.runtime.errors import ConfigError, UnknownOutputError
 from serve_app.config import AppArgs, NodeSpec
 from serve_app.roots import ROOTS
+from serve_app.validation import Problem, one_of
 
 CapabilityType = type[Capability[Any, Any]]
 
@@ -65,19 +66,18 @@ class Graph(Mapping[str, Node]):
 
         Raises:
             ConfigError: unknown capability or source, an edge of the wrong type, a cycle, a node
-                in two hosts, or a host that names an unknown node.
+                in two hosts, or a host that names an unknown node; all that there are.
 
         """
+        raise_problems(graph_problems(args, capabilities))
         hosts = _hosts_of(args)
-        kinds = {
-            name: _capability_of(name, spec, capabilities) for name, spec in args.graph.items()
-        }
-        nodes: dict[str, Node] = {}
+        kinds = _capabilities_of(args.graph, capabilities)
+        self._nodes: dict[str, Node] = {}
         for name in _topological_order(args.graph):
             spec = args.graph[name]
             sources = _match_sources(name, spec, kinds)
-            nodes[name] = Node(name, kinds[name], sources, hosts.get(name, name), spec)
-        self._nodes = nodes
+            assert sources is not None, "edges were checked above"  # noqa: S101 - narrows the type
+            self._nodes[name] = Node(name, kinds[name], sources, hosts.get(name, name), spec)
 
     def __getitem__(self, name: str) -> Node:
         """Return the node of that name."""
@@ -161,77 +161,137 @@ class Graph(Mapping[str, Node]):
         return tuple(segments)
 
 
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raise a ``ConfigError`` with a line for each problem of ``args``, if there is any."""
+    lines = [str(problem.below(("args",))) for problem in problems]
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def graph_problems(
+    args: AppArgs,
+    capabilities: Mapping[str, CapabilityType],
+) -> Iterator[Problem]:
+    """Yield everything that keeps ``args`` from being a graph; keys start below ``args``."""
+    yield from _host_problems(args)
+    for name, spec in args.graph.items():
+        wanted = spec.capability or name
+        if name in ROOTS or name == INGRESS:
+            yield Problem(("graph", name), f"{name!r} is a reserved name; choose another")
+        elif wanted not in capabilities:
+            yield Problem(
+                ("graph", name, *(["capability"] if spec.capability else [])),
+                f"no installed package offers the capability {wanted!r}; "
+                f"{one_of(wanted, sorted(capabilities))}",
+            )
+        yield from _edge_problems(name, args, capabilities)
+    try:
+        _topological_order(args.graph)
+    except CycleError as error:
+        circle = error.args[1]
+        yield Problem(
+            ("graph", circle[1], "needs"),
+            f"expected no circle, got {' → '.join(circle)}: each needs the one before it",
+        )
+
+
+def deployment_names(args: AppArgs) -> dict[str, tuple[str, ...]]:
+    """Every deployment, the ingress first, and the nodes that each hosts, in the file's order."""
+    hosts = _hosts_of(args)
+    names: dict[str, tuple[str, ...]] = {INGRESS: ()}
+    for name in args.graph:
+        host = hosts.get(name, name)
+        names[host] = (*names.get(host, ()), name)
+    return names
+
+
 def _hosts_of(args: AppArgs) -> dict[str, str]:
     """Node name to host name, for the nodes that ``hosts`` mentions."""
+    return {name: host for host, members in args.hosts.items() for name in members}
+
+
+def _host_problems(args: AppArgs) -> Iterator[Problem]:
     hosts: dict[str, str] = {}
     for host, members in args.hosts.items():
         if host in args.graph and members != (host,):
-            raise ConfigError(
-                f"args.hosts.{host}: a host that holds several nodes can't have a node's name",
+            yield Problem(
+                ("hosts", host),
+                "a host that holds several nodes can't have a node's name; choose another",
             )
-        for name in members:
+        for i, name in enumerate(members):
+            key = ("hosts", host, i)
             if name not in args.graph:
-                raise ConfigError(
-                    f"args.hosts.{host}: {name!r} is not a node of args.graph; "
-                    f"expected one of {', '.join(args.graph)}",
+                yield Problem(
+                    key, f"{name!r} is not a node of the graph; {one_of(name, args.graph)}"
                 )
-            if name in hosts:
-                raise ConfigError(f"args.hosts.{host}: node {name!r} is in {hosts[name]!r} already")
-            hosts[name] = host
-    return hosts
+            elif name in hosts:
+                yield Problem(
+                    key,
+                    f"expected each node in one host, got {name!r}, which is in "
+                    f"{hosts[name]!r} already",
+                )
+            hosts.setdefault(name, host)
 
 
-def _capability_of(
+def _edge_problems(
     name: str,
-    spec: NodeSpec,
+    args: AppArgs,
     capabilities: Mapping[str, CapabilityType],
-) -> CapabilityType:
-    wanted = spec.capability or name
-    if name in ROOTS or name == INGRESS:
-        raise ConfigError(f"args.graph.{name}: {name!r} is a reserved name; choose another")
-    if wanted not in capabilities:
-        raise ConfigError(
-            f"args.graph.{name}: no installed package offers the capability {wanted!r}; "
-            f"expected one of {', '.join(sorted(capabilities))}",
-        )
-    return capabilities[wanted]
+) -> Iterator[Problem]:
+    """Yield sources of a node that there are not, or that do not fit its capability."""
+    kinds = _capabilities_of(args.graph, capabilities)
+    spec = args.graph[name]
+    unknown = [i for i, source in enumerate(spec.needs) if source not in {*ROOTS, *args.graph}]
+    for i in unknown:
+        choice = one_of(spec.needs[i], [*ROOTS, *args.graph])
+        yield Problem(("graph", name, "needs", i), f"unknown source {spec.needs[i]!r}; {choice}")
+    if name not in kinds or any(s not in {*ROOTS, *kinds} for s in spec.needs):
+        return
+    if _match_sources(name, spec, kinds) is None:
+        wanted = " and ".join(_with_givers(kind, kinds) for kind in kinds[name].inputs)
+        given = _given_types(spec, kinds)
+        got = ", ".join(f"{source} ({kind.__name__})" for source, kind in given.items())
+        yield Problem(("graph", name, "needs"), f"expected {wanted}, got {got or 'nothing'}")
+
+
+def _with_givers(wanted: type, kinds: Mapping[str, CapabilityType]) -> str:
+    """Name a type, and the roots and nodes that give it."""
+    given = {**ROOTS, **{name: kind.result for name, kind in kinds.items()}}
+    givers = [name for name, kind in given.items() if issubclass(kind, wanted)]
+    return f"{wanted.__name__} (from {' or '.join(givers) or 'no node of this graph'})"
+
+
+def _capabilities_of(
+    specs: Mapping[str, NodeSpec],
+    capabilities: Mapping[str, CapabilityType],
+) -> dict[str, CapabilityType]:
+    """Node name to capability, for the nodes whose capability is installed."""
+    wanted = {name: spec.capability or name for name, spec in specs.items()}
+    return {name: capabilities[kind] for name, kind in wanted.items() if kind in capabilities}
 
 
 def _topological_order(specs: Mapping[str, NodeSpec]) -> tuple[str, ...]:
-    for name, spec in specs.items():
-        for source in spec.needs:
-            if source not in ROOTS and source not in specs:
-                raise ConfigError(
-                    f"args.graph.{name}.needs: unknown source {source!r}; "
-                    f"expected one of {', '.join([*ROOTS, *specs])}",
-                )
-    sorter = TopologicalSorter(
-        {name: [s for s in spec.needs if s not in ROOTS] for name, spec in specs.items()},
-    )
-    try:
-        return tuple(sorter.static_order())
-    except CycleError as error:
-        cycle = " → ".join(error.args[1])
-        raise ConfigError(f"args.graph: the nodes need each other in a circle: {cycle}") from error
+    """Sort nodes behind what they need. Raises ``CycleError``."""
+    needs = {name: [s for s in spec.needs if s in specs] for name, spec in specs.items()}
+    return tuple(TopologicalSorter(needs).static_order())
+
+
+def _given_types(spec: NodeSpec, kinds: Mapping[str, CapabilityType]) -> dict[str, type]:
+    return {s: ROOTS[s] if s in ROOTS else kinds[s].result for s in spec.needs}
 
 
 def _match_sources(
     name: str,
     spec: NodeSpec,
     kinds: Mapping[str, CapabilityType],
-) -> tuple[str, ...]:
-    """Sort ``needs`` into the order of the capability's inputs, by type."""
+) -> tuple[str, ...] | None:
+    """Sort ``needs`` into the order of the capability's inputs, by type; None if they don't fit."""
     expected = kinds[name].inputs
-    given = {s: ROOTS[s] if s in ROOTS else kinds[s].result for s in spec.needs}
+    given = _given_types(spec, kinds)
     sources: list[str] = []
     for wanted in expected:
         fitting = [s for s, kind in given.items() if issubclass(kind, wanted) and s not in sources]
         if len(fitting) == 1:
             sources.append(fitting[0])
-    if len(sources) != len(expected) or len(sources) != len(spec.needs):
-        raise ConfigError(
-            f"args.graph.{name}.needs: {name} takes "
-            f"{' and '.join(kind.__name__ for kind in expected)}; got "
-            f"{', '.join(f'{s} ({kind.__name__})' for s, kind in given.items()) or 'nothing'}",
-        )
-    return tuple(sources)
+    fits = len(sources) == len(expected) == len(spec.needs)
+    return tuple(sources) if fits else None

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from deployments.runtime.errors import ConfigError, UnknownOutputError
+from serve_app.config import AppArgs
+from serve_app.graph import deployment_names
 from tests.serve_app.fake import ARGS, make_graph
 
 WORDS, LENGTHS = ARGS["graph"]["words"], ARGS["graph"]["lengths"]
@@ -17,24 +19,24 @@ WORDS, LENGTHS = ARGS["graph"]["words"], ARGS["graph"]["lengths"]
         ({"graph": {"image": {"needs": []}}}, "args.graph.image: 'image' is a reserved name"),
         (
             {"graph": {"words": {"needs": ["uplaod"]}}},
-            "unknown source 'uplaod'; expected one of upload, image, video, texts, words",
+            "args.graph.words.needs[0]: unknown source 'uplaod'; did you mean 'upload'?",
         ),
         (
             {"graph": {"words": {"needs": ["image"]}}},
-            "args.graph.words.needs: words takes Asset; got image (Picture)",
+            "args.graph.words.needs: expected Asset (from upload), got image (Picture)",
         ),
-        ({"graph": {"words": {"needs": []}}}, "words takes Asset; got nothing"),
+        ({"graph": {"words": {"needs": []}}}, "expected Asset (from upload), got nothing"),
         (
             {"graph": {"words": {"needs": ["lengths"]}, "lengths": {"needs": ["words"]}}},
-            "the nodes need each other in a circle",
+            "expected no circle, got words → lengths → words",
         ),
         (
             {"hosts": {"tools": ["words", "leghts"]}},
-            "args.hosts.tools: 'leghts' is not a node of args.graph; expected one of",
+            "args.hosts.tools[1]: 'leghts' is not a node of the graph; did you mean 'lengths'?",
         ),
         (
             {"hosts": {"a": ["words"], "b": ["words"]}},
-            "args.hosts.b: node 'words' is in 'a' already",
+            "args.hosts.b[0]: expected each node in one host, got 'words', which is in 'a'",
         ),
         (
             {"hosts": {"words": ["words", "lengths"]}},
@@ -47,6 +49,28 @@ def test_wrong_graph(args: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError) as raised:
         make_graph(**args)
     assert expected in str(raised.value)
+
+
+def test_all_mistakes_at_once() -> None:
+    """Everything that is wrong with a graph is said, not only the first."""
+    graph = {"words": {"needs": ["uplaod"]}, "lengths": {"needs": ["image"]}, "x": {"needs": []}}
+    with pytest.raises(ConfigError) as raised:
+        make_graph(graph=graph, hosts={"a": ["words"], "b": ["words", "y"]})
+    keys = [line.partition(": ")[0] for line in str(raised.value).splitlines()]
+    expected = [
+        "hosts.b[0]",
+        "hosts.b[1]",
+        "graph.words.needs[0]",
+        "graph.lengths.needs",
+        "graph.x",
+    ]
+    assert [f"args.{key}" for key in expected] == keys
+
+
+def test_deployments_of_the_file() -> None:
+    """Deployments are known without a graph, in the order of the file, the ingress first."""
+    args = AppArgs.model_validate({**ARGS, "hosts": {"ingress": ["lengths"]}})
+    assert {"ingress": ("lengths",), "words": ("words",)} == deployment_names(args)
 
 
 def test_subgraph_holds_what_the_outputs_need() -> None:
