@@ -7,11 +7,28 @@ full batches, and the wait time can stay at zero. See ``docs/decisions/0002-batc
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
 from typing import Any
 
+from serve_app.tracing import annotate
+
 Infer = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+OnBatch = Callable[[int, float], None]
+"""Is told of each batch that starts: how many units it has, how long the oldest has waited (s)."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A unit on its way: who waits for its part, since when, and the size of its batch."""
+
+    unit: Any
+    part: asyncio.Future[Any]
+    since_s: float = field(default_factory=time.perf_counter)
+    batch_size: int = 0
 
 
 class Batcher:
@@ -23,6 +40,7 @@ class Batcher:
     def __init__(
         self,
         infer: Infer,
+        on_batch: OnBatch = lambda _size, _wait_s: None,
         *,
         max_batch_size: int = 16,
         batch_wait_timeout_s: float = 0.0,
@@ -30,13 +48,18 @@ class Batcher:
     ) -> None:
         """Keep the limits; nothing runs before the first ``submit``."""
         self._infer = infer
+        self._on_batch = on_batch
         self.max_batch_size = max_batch_size
         self.batch_wait_timeout_s = batch_wait_timeout_s
         self.max_concurrent_batches = max_concurrent_batches
-        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._claimed = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    def queue_length(self) -> int:
+        """Units that wait for a batch."""
+        return len(self._waiting)
 
     def claim(self) -> bool:
         """Take a slot for work that does not wait for others, if one is free and nobody waits.
@@ -60,10 +83,12 @@ class Batcher:
         A cancelled caller's units that have not started are dropped from the queue.
         """
         loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in units]
-        self._waiting.extend(zip(units, futures, strict=True))
+        entries = [_Waiting(unit, loop.create_future()) for unit in units]
+        self._waiting.extend(entries)
         self._schedule(loop)
-        return list(await asyncio.gather(*futures))
+        parts = list(await asyncio.gather(*(entry.part for entry in entries)))
+        annotate(batch_size=max(entry.batch_size for entry in entries))
+        return parts
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start batches while a slot is free, or a timer when a batch may still fill."""
@@ -82,13 +107,17 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch: list[tuple[Any, asyncio.Future[Any]]] = []
+        batch: list[_Waiting] = []
         while self._waiting and len(batch) < self.max_batch_size:
-            unit, future = self._waiting.popleft()
-            if not future.done():
-                batch.append((unit, future))
+            entry = self._waiting.popleft()
+            if not entry.part.done():
+                batch.append(entry)
         if batch:
-            task = asyncio.get_running_loop().create_task(self._run(batch))
+            for entry in batch:
+                entry.batch_size = len(batch)
+            self._on_batch(len(batch), time.perf_counter() - batch[0].since_s)
+            # An empty context: the batch belongs to all its requests, not to who filled it.
+            task = asyncio.get_running_loop().create_task(self._run(batch), context=Context())
             self._running.add(task)
             task.add_done_callback(self._finished)
 
@@ -96,17 +125,17 @@ class Batcher:
         self._running.discard(task)
         self._schedule(task.get_loop())
 
-    async def _run(self, batch: list[tuple[Any, asyncio.Future[Any]]]) -> None:
+    async def _run(self, batch: list[_Waiting]) -> None:
         try:
-            parts = await self._infer([unit for unit, _ in batch])
+            parts = await self._infer([entry.unit for entry in batch])
             if len(parts) != len(batch):
                 message = f"infer returned {len(parts)} parts for {len(batch)} units"
                 raise RuntimeError(message)  # noqa: TRY301 - it fails the batch like any other
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for entry in batch:
+                if not entry.part.done():
+                    entry.part.set_exception(error)
             return
-        for (_, future), part in zip(batch, parts, strict=True):
-            if not future.done():
-                future.set_result(part)
+        for entry, part in zip(batch, parts, strict=True):
+            if not entry.part.done():
+                entry.part.set_result(part)

@@ -9,7 +9,8 @@ from deployments.runtime.picture import DEFAULT_MAX_PIXELS
 from deployments.runtime.types import Upload
 from serve_app.graph import Segment
 
-NodeState = Literal["ready", "not_installed", "broken"]
+NodeState = Literal["ready", "idle", "not_installed", "broken"]
+"""``idle``: no replica runs, by design; the next request starts one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,16 @@ class SegmentCall:
 
 @dataclass(frozen=True, slots=True)
 class SegmentReply:
-    """What comes back: exported results or failures, each node's milliseconds, and those of all."""
+    """What comes back: exported results or failures, each node's milliseconds, and those of all.
+
+    ``host_age_ms`` is how long the host had been up when it began: a call that had been on its way
+    for longer has waited for the host to start.
+    """
 
     results: dict[str, Any]
     elapsed_ms: dict[str, float]
     total_ms: float
+    host_age_ms: float
 
 
 @dataclass(frozen=True, slots=True)

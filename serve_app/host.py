@@ -11,12 +11,12 @@ import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 import ray
 
 from deployments.runtime.asset import Asset
-from deployments.runtime.capability import Work
 from deployments.runtime.errors import (
     ClServeError,
     DependencyFailedError,
@@ -36,7 +36,10 @@ from serve_app.calls import (
 )
 from serve_app.config import NodeTuning, parse_tuning
 from serve_app.hosted import HostedNode, NodeCall, NodeWithSettings, host_node
+from serve_app.http.problems import problem_for
+from serve_app.logs import of_node, set_up_logs
 from serve_app.roots import ROOTS, Roots
+from serve_app.tracing import annotate, span
 from serve_app.walk import walk
 
 logger = logging.getLogger("ray.serve")
@@ -63,6 +66,7 @@ class Host:
             user_config: node name to tuning; see ``NodeTuning``.
 
         """
+        set_up_logs()
         self._nodes: dict[str, HostedNode] = {}
         self._files = nodes[0][1].files
         shared = ThreadPoolExecutor(max_workers=_assigned_cores(), thread_name_prefix="host")
@@ -71,6 +75,7 @@ class Host:
             self._nodes[node.name] = hosted
             self._load(hosted)
         self.reconfigure(user_config or {})
+        self._up_since_s = time.perf_counter()
 
     def __del__(self) -> None:
         """End what capabilities have started; Serve calls it when a replica ends."""
@@ -106,15 +111,20 @@ class Host:
             hosted = self._nodes[name]
             known = {**call.imports, **results}
             start_s = time.perf_counter()
-            try:
-                return await self._run_node(hosted, call, roots, known, on_progress)
-            except ClServeError as error:
-                return Failure(error)
-            except Exception:
-                logger.exception("node %s failed unexpectedly", name)
-                return Failure(ClServeError(f"{name} failed unexpectedly; the log has the details"))
-            finally:
-                elapsed_ms[name] = (time.perf_counter() - start_s) * 1000
+            with of_node(name), span(name):
+                try:
+                    result = await self._run_node(hosted, call, roots, known, on_progress)
+                except asyncio.CancelledError:
+                    hosted.metrics.cancelled()
+                    raise
+                elapsed_s = time.perf_counter() - start_s
+                kind = None
+                if isinstance(result, Failure):
+                    kind = problem_for(result.error).kind
+                    annotate(error=kind)
+                hosted.metrics.request(elapsed_s, kind)
+            elapsed_ms[name] = elapsed_s * 1000
+            return result
 
         members = call.segment.nodes
         needs = {
@@ -127,7 +137,8 @@ class Host:
             if roots is not None:
                 roots.close()
         exports = {name: results[name] for name in call.segment.exports}
-        return SegmentReply(exports, elapsed_ms, (time.perf_counter() - began_s) * 1000)
+        total_ms = (time.perf_counter() - began_s) * 1000
+        return SegmentReply(exports, elapsed_ms, total_ms, (began_s - self._up_since_s) * 1000)
 
     async def run_with_progress(self, call: SegmentCall) -> AsyncIterator[Progress | SegmentReply]:
         """Run one segment; yield progress as it comes, and the reply at last."""
@@ -173,13 +184,23 @@ class Host:
 
     def _load(self, hosted: HostedNode) -> None:
         hosted.tried_at_s = time.monotonic()
-        try:
-            hosted.capability.load()
-        except (ModelError, ToolError) as error:
-            hosted.failure = error
-            logger.warning("node %s can't run: %s", hosted.node.name, error)
-        else:
-            hosted.failure = None
+        name = hosted.node.name
+        with of_node(name):
+            try:
+                hosted.capability.load()
+            except (ModelError, ToolError) as error:
+                hosted.failure = error
+                logger.warning("node %s can't run: %s", name, error)
+                return
+            except Exception as error:
+                kind = type(hosted.capability)
+                error.add_note(
+                    f"load() of node {name} ({kind.__module__}.{kind.__qualname__}) failed; repair "
+                    "its package, or take the node out of args.graph",
+                )
+                raise
+        hosted.failure = None
+        hosted.metrics.loaded(time.monotonic() - hosted.tried_at_s)
 
     async def _run_node(
         self,
@@ -189,10 +210,11 @@ class Host:
         known: Mapping[str, Any],
         on_progress: ProgressListener | None,
     ) -> Any:  # noqa: ANN401 - any result type
+        """Run one node; return its result, or its failure, which is logged where it arose."""
         name = hosted.node.name
         for source in hosted.node.sources:
             if isinstance(failure := known.get(source), Failure):
-                raise _dependent_failure(name, source, failure.error)
+                return Failure(_dependent_failure(name, source, failure.error))
 
         def inputs() -> tuple[Any, ...]:
             return tuple(
@@ -213,6 +235,20 @@ class Host:
         except asyncio.CancelledError:
             task.cancel()
             raise
+        except ClServeError as error:
+            problem = problem_for(error)
+            level = (
+                logging.WARNING
+                if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+                else logging.INFO
+            )
+            logger.log(level, "node %s failed: %s", name, error, extra={"kind": problem.kind})
+            return Failure(error)
+        except Exception:
+            unexpected = ClServeError(f"{name} failed unexpectedly; the log has the details")
+            extra = {"kind": problem_for(unexpected).kind}
+            logger.exception("node %s failed unexpectedly", name, extra=extra)
+            return Failure(unexpected)
 
     async def _compute(self, hosted: HostedNode, call: NodeCall) -> Any:  # noqa: ANN401 - any result type
         if hosted.failure is not None:
@@ -221,35 +257,7 @@ class Host:
             await hosted.in_thread(self._load, hosted)
             if hosted.failure is not None:
                 raise hosted.failure
-        capability = hosted.capability
-        params = hosted.checked({**hosted.defaults, **call.params})
-
-        def prepare() -> Work:
-            # The file's header is read here, in a worker thread, not on the event loop.
-            with call.running():
-                return capability.prepare(call.inputs(), params)
-
-        def finish(work: Work, parts: Sequence[Any]) -> Any:  # noqa: ANN401 - any result type
-            with call.running():
-                return capability.finish(work, parts)
-
-        def run_alone() -> Any:  # noqa: ANN401 - any result type
-            with call.running():
-                work = capability.prepare(call.inputs(), params)
-                size = hosted.batcher.max_batch_size
-                parts: list[Any] = []
-                for start in range(0, len(work.units), size):
-                    parts += capability.infer(work.units[start : start + size])
-                return capability.finish(work, parts)
-
-        if hosted.batcher.claim():
-            try:
-                return await hosted.in_thread(run_alone)
-            finally:
-                hosted.batcher.release()
-        work = await hosted.in_thread(prepare)
-        parts = await hosted.batcher.submit(work.units) if work.units else ()
-        return await hosted.in_thread(finish, work, parts)
+        return await hosted.compute(call)
 
 
 def _assigned_cores() -> int:

@@ -1,27 +1,19 @@
 """The pipeline: runs the part of the graph that a request's outputs need, over handles.
 
 It knows hosts only as something that runs segments. A host in this process is called as a
-function, one behind a Serve handle over the handle; a call that met a dying replica is tried
-once more elsewhere, which is safe because capabilities have no side effects.
+function, one behind a Serve handle over the handle (``remote_host.py``).
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ray.exceptions import ActorUnavailableError, RayActorError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.exceptions import RayError
 
-from deployments.runtime.errors import (
-    ClServeError,
-    DeadlineExceededError,
-    NodeUnavailableError,
-    OverloadedError,
-)
+from deployments.runtime.errors import ClServeError, DeadlineExceededError
 from deployments.runtime.types import Upload
 from serve_app.calls import (
     Failure,
@@ -33,22 +25,28 @@ from serve_app.calls import (
 from serve_app.config import Limits
 from serve_app.graph import Graph, Segment
 from serve_app.host import Host
+from serve_app.http.problems import problem_for
+from serve_app.metrics import count_cold_start, count_request
+from serve_app.remote_host import RemoteHost
+from serve_app.replicas import sleepers
 from serve_app.roots import require
 from serve_app.walk import walk
 
 logger = logging.getLogger("ray.serve")
 
-ATTEMPTS = 2
-"""Tries of one hop: the second goes to another replica, or waits for the restarted one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What one request gave: results and failures by node, and each node's milliseconds."""
+    """What one request gave: results and failures by node, and each node's milliseconds.
+
+    ``cold_starts`` has the hosts of which a replica had to be started for it, and the
+    milliseconds that it waited for each.
+    """
 
     results: dict[str, Any]
     failures: dict[str, ClServeError]
     elapsed_ms: dict[str, float]
+    cold_starts: dict[str, float] = field(default_factory=dict)
 
 
 class HostCaller(Protocol):
@@ -67,68 +65,6 @@ class HostCaller(Protocol):
         ...
 
 
-class RemoteHost:
-    """A ``Host`` behind a Serve handle."""
-
-    def __init__(self, name: str, handle: DeploymentHandle) -> None:
-        """Keep the handle; ``name`` is the deployment's, for messages."""
-        self._name = name
-        self._handle = handle
-
-    async def run(
-        self,
-        call: SegmentCall,
-        on_progress: ProgressListener | None = None,
-    ) -> SegmentReply:
-        """Run one segment on a replica; when the caller is cancelled, so is the call.
-
-        Raises:
-            OverloadedError: too many requests wait for the deployment.
-            NodeUnavailableError: no replica could answer.
-
-        """
-        if on_progress is None:
-            return await self._try(lambda: self._call("run", call))
-        return await self._try(lambda: self._stream(call, on_progress))
-
-    async def self_test(self, name: str) -> NodeHealth:
-        """Test one node on a replica."""
-        return await self._try(lambda: self._call("self_test", name))
-
-    async def _call(self, method: str, argument: object) -> Any:  # noqa: ANN401 - the method's own type
-        response: DeploymentResponse[Any] = getattr(self._handle, method).remote(argument)
-        try:
-            return await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-
-    async def _stream(self, call: SegmentCall, on_progress: ProgressListener) -> SegmentReply:
-        streaming = self._handle.options(stream=True)
-        response: Any = streaming.run_with_progress.remote(call)
-        try:
-            async for item in response:
-                if isinstance(item, SegmentReply):
-                    return item
-                on_progress(item)
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
-        raise NodeUnavailableError(f"{self._name} ended without an answer; try again shortly")
-
-    async def _try(self, attempt: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - its own type
-        for number in range(1, ATTEMPTS + 1):
-            try:
-                return await attempt()
-            except BackPressureError as error:
-                raise OverloadedError(
-                    f"too many requests are waiting for {self._name}; try again shortly",
-                ) from error
-            except (RayActorError, ActorUnavailableError, DeploymentUnavailableError) as error:
-                logger.warning("%s: attempt %d failed: %s", self._name, number, error)
-        raise NodeUnavailableError(f"no replica of {self._name} could answer; try again shortly")
-
-
 class Pipeline:
     """Answers requests by walking the graph over hosts."""
 
@@ -137,9 +73,12 @@ class Pipeline:
         graph: Graph,
         hosts: Mapping[str, Host | RemoteHost],
         limits: Limits,
+        find_sleepers: Callable[[], Mapping[str, frozenset[str]]] = sleepers,
     ) -> None:
         """Keep the graph and who runs it: ``hosts`` has every deployment that hosts nodes."""
         self.graph = graph
+        self._find_sleepers = find_sleepers
+        self._awake: dict[str, tuple[frozenset[str], NodeHealth]] = {}
         self._limits = limits
         self._hosts: Mapping[str, HostCaller] = hosts
 
@@ -177,6 +116,7 @@ class Pipeline:
             for segment in segments
         }
         elapsed_ms: dict[str, float] = {}
+        cold_starts: dict[str, float] = {}
 
         async def step(segment: Segment, replies: Mapping[Segment, Any]) -> dict[str, Any]:
             known = {name: value for reply in replies.values() for name, value in reply.items()}
@@ -191,9 +131,18 @@ class Pipeline:
             try:
                 reply = await self._hosts[segment.host].run(call, on_progress)
             except ClServeError as error:
+                kind = problem_for(error).kind
+                for name in segment.nodes:
+                    count_request(name, kind)
+                extra = {"kind": kind, "node": ", ".join(segment.nodes)}
+                logger.warning("%s failed: %s", segment.host, error, extra=extra)
                 return dict.fromkeys(segment.exports, Failure(error))
             hop_ms = (time.perf_counter() - start_s) * 1000 - reply.total_ms
             elapsed_ms.update({**reply.elapsed_ms, f"hop_{segment.host}": hop_ms})
+            # Durations of two machines, so that their clocks need not agree.
+            if reply.host_age_ms < hop_ms:
+                cold_starts[segment.host] = hop_ms
+                count_cold_start(segment.host)
             return reply.results
 
         try:
@@ -208,6 +157,7 @@ class Pipeline:
             {name: values[name] for name in outputs if not isinstance(values[name], Failure)},
             {name: values[name].error for name in outputs if isinstance(values[name], Failure)},
             elapsed_ms,
+            cold_starts,
         )
 
     def _limit_s(self, outputs: tuple[str, ...]) -> float:
@@ -216,16 +166,36 @@ class Pipeline:
         return max(self._limits.request_timeout_s, *given)
 
     async def health(self, timeout_s: float) -> dict[str, NodeHealth]:
-        """Self-test every node at once; a node that can't answer in time is broken."""
+        """Self-test every node at once; a node that can't answer in time is broken.
+
+        Nodes whose host sleeps, with no replica and nothing to do, are ``idle``, and are let sleep.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                sleeping = await asyncio.to_thread(self._find_sleepers)
+        except (TimeoutError, RayError) as error:
+            logger.warning("Serve's controller does not say which nodes sleep: %s", repr(error))
+            sleeping = {}
 
         async def test(name: str) -> NodeHealth:
+            host = self.graph[name].host
+            replicas = sleeping.get(host)
+            if replicas is not None:
+                if not replicas:
+                    return NodeHealth("idle", "asleep; the next request starts it")
+                tested, health = self._awake.get(name, (None, None))
+                if health is not None and tested == replicas:
+                    return health  # a test each time would never let it fall asleep
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await self._hosts[self.graph[name].host].self_test(name)
+                    health = await self._hosts[host].self_test(name)
             except TimeoutError:
                 return NodeHealth("broken", f"no answer within {timeout_s:g} s")
             except ClServeError as error:
                 return NodeHealth("broken", str(error))
+            if replicas is not None and health.state == "ready":
+                self._awake[name] = (replicas, health)
+            return health
 
         found = await asyncio.gather(*(test(name) for name in self.graph))
         return dict(zip(self.graph, found, strict=True))

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from deployments.runtime.models import ModelStore
+from serve_app.calls import NodeHealth
 from serve_app.graph import Graph
-from serve_app.host import NodeHealth
 from serve_app.pipeline import Pipeline
 
 SELF_TEST_TIMEOUT_S = 10.0
@@ -44,7 +44,8 @@ class AboutRoutes:
         """Answer 200 when every node passed its self-test, 503 otherwise.
 
         A node whose model is not among the default ones and was never installed counts as left
-        out by choice and does not make the server unready.
+        out by choice and does not make the server unready. Nor does a node that sleeps, with no
+        replica until the next request; asking does not wake it.
         """
         health = await self._tested()
         nodes = {name: self._describe(name, found) for name, found in health.items()}
@@ -123,7 +124,7 @@ class AboutRoutes:
         optional = model is not None and not self._store.catalogue[model].default
         left_out = health.state == "not_installed" and optional
         return {
-            "ok": health.state == "ready" or left_out,
+            "ok": health.state in ("ready", "idle") or left_out,
             "state": health.state,
             "model": model,
             **({"detail": health.detail} if health.detail else {}),

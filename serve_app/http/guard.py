@@ -3,11 +3,13 @@
 Plain ASGI, since Starlette's ``BaseHTTPMiddleware`` costs more than the whole route.
 """
 
+import dataclasses
 import logging
 import re
 import time
 import uuid
 
+from ray.serve import context as serve_context
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments.runtime.errors import ClServeError, OverloadedError, TooLargeError
 from serve_app.config import Limits
 from serve_app.http.problems import PROBLEM_JSON, problem_body
+from serve_app.logs import set_up_logs
+from serve_app.metrics import count_http_request, sampler
 
 logger = logging.getLogger("ray.serve")
 
@@ -24,6 +28,9 @@ _COUNTED_PREFIX = "/v1/"
 """Only these requests count against the limit, so that health stays visible under load."""
 
 RETRY_STATUS = 503
+
+OTHER_ROUTE = "other"
+"""Label of requests that no route took: their paths are anybody's invention, and without end."""
 
 
 class RequestGuard:
@@ -35,6 +42,8 @@ class RequestGuard:
         self._limits = limits
         self._echo_request_id = echo_request_id
         self._running = 0
+        set_up_logs()
+        sampler()  # an ingress may host no node that would have started it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection of the ASGI server."""
@@ -45,10 +54,13 @@ class RequestGuard:
         given = headers.get(REQUEST_ID, "")
         request_id = given if _REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        _use_in_logs(request_id)
         start_s = time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", OTHER_ROUTE)
+                count_http_request(route, message["status"])
                 response_headers = MutableHeaders(scope=message)
                 if self._echo_request_id:
                     response_headers[REQUEST_ID] = request_id
@@ -104,6 +116,17 @@ class RequestGuard:
     def _too_large(self) -> TooLargeError:
         limit_mib = self._limits.max_upload_bytes / 2**20
         return TooLargeError(f"the request body is larger than the limit of {limit_mib:g} MiB")
+
+
+def _use_in_logs(request_id: str) -> None:
+    """Make this the id in Serve's log lines and on the way to other replicas.
+
+    It is already, unless the client sent an id of a form that is not accepted here.
+    """
+    current = serve_context._get_serve_request_context()  # noqa: SLF001 - Serve has no public way
+    if current.request_id != request_id:
+        changed = dataclasses.replace(current, request_id=request_id)
+        serve_context._serve_request_context.set(changed)  # noqa: SLF001 - as above  # pyright: ignore[reportArgumentType] - Ray says None
 
 
 def problem_response(error: ClServeError, request_id: str) -> Response:

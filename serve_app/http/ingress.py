@@ -32,7 +32,8 @@ from serve_app.http.guard import RequestGuard, problem_response
 from serve_app.http.outputs import OutputRoutes
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
-from serve_app.pipeline import Analysis, Pipeline, RemoteHost
+from serve_app.pipeline import Analysis, Pipeline
+from serve_app.remote_host import RemoteHost
 from serve_app.stores import Stores
 from serve_app.validation import wrong_value
 
@@ -98,6 +99,8 @@ def build_http_app(
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        # Its spans would start a trace of their own beside the one that Serve has opened.
+        telemetry={"tracing": False},
         summary="A self-hosted photo and video ML service: one typed graph on Ray Serve.",
         exception_handlers={
             ClServeError: _on_error,

@@ -163,6 +163,14 @@ class NodeRoutes:
                 200: {
                     "description": "The result; as events, progress comes before it.",
                     "content": {**about.content, EVENT_STREAM: {}},
+                    "headers": {
+                        "X-Cold-Start": {
+                            "description": "Deployments that had to be started for this request, "
+                            "each with the milliseconds that it waited.",
+                            "schema": {"type": "string"},
+                            "example": "clip_text_embedding;ms=5300",
+                        },
+                    },
                 },
                 "4XX": {"description": "The request is wrong.", "content": {PROBLEM_JSON: {}}},
                 "5XX": {"description": "Try again, or see why.", "content": {PROBLEM_JSON: {}}},
@@ -179,9 +187,15 @@ class NodeRoutes:
         roots = self._graph.roots(outputs)  # an unknown output is refused before the body is read
         sent = await read_uploads(request, roots, self._limits)
         encoder = Encoder(request)
+        cold_starts: dict[str, float] = {}
 
         async def analyze(upload: Upload, on_progress: ProgressListener | None = None) -> Analysis:
-            return await self._pipeline.analyze(upload, outputs, params, on_progress=on_progress)
+            analysis = await self._pipeline.analyze(
+                upload, outputs, params, on_progress=on_progress
+            )
+            for host, ms in analysis.cold_starts.items():
+                cold_starts[host] = max(ms, cold_starts.get(host, 0.0))
+            return analysis
 
         async def entry(upload: Upload) -> dict[str, Any]:
             name = upload.media.filename if upload.media else None
@@ -200,10 +214,10 @@ class NodeRoutes:
         if encoder.events:
             return stream_events(encoder, everything, request.state.request_id)
         if sent.many:
-            return encoder.response(await everything())
+            return encoder.response(await everything(), cold_start_header(cold_starts))
         analysis = await analyze(sent.uploads[0])
         headers = {"server-timing": server_timing(analysis.elapsed_ms)}
-        return encoder.response(answer(analysis), headers)
+        return encoder.response(answer(analysis), headers | cold_start_header(cold_starts))
 
 
 PER_REQUEST_CONCURRENCY = 8
@@ -261,6 +275,12 @@ def _result_schemas(graph: Graph) -> tuple[dict[str, Any], dict[str, Any]]:
 def server_timing(elapsed_ms: Mapping[str, float]) -> str:
     """Format each node's time as a ``Server-Timing`` header."""
     return ", ".join(f"{name};dur={ms:.1f}" for name, ms in elapsed_ms.items())
+
+
+def cold_start_header(cold_starts: Mapping[str, float]) -> dict[str, str]:
+    """Say which hosts had to be started for a request, and how long it waited for each."""
+    parts = [f"{host};ms={ms:.0f}" for host, ms in cold_starts.items()]
+    return {"x-cold-start": ", ".join(parts)} if parts else {}
 
 
 def _query_type(info: "FieldInfo") -> Any:  # noqa: ANN401 - a type annotation

@@ -70,7 +70,7 @@ async def test_reconfigures_batching_and_defaults_live() -> None:
     [
         ({"faces": {}}, "user_config.faces: not a node of this deployment"),
         ({"words": {"max_batch": 3}}, "user_config.words.max_batch: unknown key (value 3)"),
-        ({"words": {"max_batch_size": 0}}, "user_config.words.max_batch_size: Input should be"),
+        ({"words": {"max_batch_size": 0}}, "user_config.words.max_batch_size: expected a number"),
     ],
 )
 async def test_wrong_tuning_is_refused(user_config: dict[str, Any], expected: str) -> None:
