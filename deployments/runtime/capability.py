@@ -149,23 +149,34 @@ def installed_capabilities() -> dict[str, type[Capability[Any, Any]]]:
     """All capabilities that installed packages offer, by name.
 
     Raises:
-        ConfigError: two packages offer the same name, or one offers something else.
+        ConfigError: one can't be imported, is no capability or has another name, or two packages
+            offer the same name. The message names the package and says what to do.
 
     """
     found: dict[str, type[Capability[Any, Any]]] = {}
+    packages: dict[str, str] = {}
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        loaded = entry.load()
+        name, package = entry.name, entry.dist.name if entry.dist else "(unknown)"
+        offer = f"package {package!r} offers the capability {name!r} as {entry.value!r}"
+        remedy = f"repair the package, or remove it: pip uninstall {package}"
+        if name in found:
+            raise ConfigError(
+                f"packages {packages[name]!r} and {package!r} both offer the capability {name!r}; "
+                f"keep one of them: pip uninstall {packages[name]}, or pip uninstall {package}"
+            )
+        try:
+            loaded = entry.load()
+        except Exception as error:  # whatever code of others does when it is imported
+            raise ConfigError(
+                f"{offer}, which can't be imported: {type(error).__name__}: {error}; "
+                f"install what it lacks, {remedy}"
+            ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, Capability)):
-            message = (
-                f"entry point {entry.name!r} in {ENTRY_POINT_GROUP!r}: "
-                f"expected a Capability class, got {loaded!r}"
+            raise ConfigError(f"{offer}: expected a Capability class, got {loaded!r}; {remedy}")
+        if getattr(loaded, "name", None) != name:
+            raise ConfigError(
+                f"{offer}: expected a class whose name is {name!r}, got "
+                f"{getattr(loaded, 'name', None)!r}; {remedy}"
             )
-            raise ConfigError(message)
-        if entry.name in found or loaded.name != entry.name:
-            message = (
-                f"entry point {entry.name!r} in {ENTRY_POINT_GROUP!r}: the name must be the "
-                f"capability's own ({loaded.name!r}) and offered once"
-            )
-            raise ConfigError(message)
-        found[entry.name] = loaded
+        found[name], packages[name] = loaded, package
     return dict(sorted(found.items()))
