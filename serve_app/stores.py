@@ -6,6 +6,7 @@ from pathlib import Path
 from deployments.runtime.folders import OutputStore
 from deployments.runtime.models import ModelStore, default_cache_folder, load_catalogue
 from serve_app.config import AppArgs, ModelsSpec
+from serve_app.model_source import fetch_from_cluster
 from serve_app.settings import DEFAULT_CATALOGUE
 
 
@@ -27,7 +28,9 @@ def open_stores(args: AppArgs) -> Stores:
     spec = args.outputs
     folder = spec.folder or default_cache_folder().parent / "outputs"
     outputs = OutputStore(folder, keep_s=spec.keep_s, max_bytes=spec.max_bytes)
-    return Stores(open_models(args.models), outputs)
+    models = open_models(args.models)
+    models.fetch = fetch_from_cluster
+    return Stores(models, outputs)
 
 
 def open_models(spec: ModelsSpec) -> ModelStore:

@@ -2,9 +2,9 @@
 
 The catalogue (``config/models.yaml``) says what a file is: where it may come from, its sha256, its
 licence, how it is converted and what its graph takes and gives. The store says what is on this
-machine. Serving only ever calls ``ModelStore.path``, which verifies and never touches the network;
-everything that does touch it is imported on the first ``pull``, which keeps the download clients
-and the converter out of the memory of a replica.
+machine. Serving only ever calls ``ModelStore.path``, which verifies and touches no network, unless
+it was given a ``fetch`` for what this machine lacks; everything that downloads is imported on the
+first ``pull``, which keeps the download clients and the converter out of the memory of a replica.
 
     >>> from deployments.runtime.models import ModelStore, load_catalogue
     >>> store = ModelStore(load_catalogue(Path("config/models.yaml")))  # doctest: +SKIP

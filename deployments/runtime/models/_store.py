@@ -3,7 +3,7 @@
 import enum
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from deployments.runtime.errors import ModelError, ModelIntegrityError, ModelNotInstalledError
@@ -34,11 +34,24 @@ def default_cache_folder() -> Path:
     return base / "cl-ml-serve" / "models"
 
 
+Fetch = Callable[["ModelStore", str], None]
+"""Is given a store and the name of a model that it lacks; installs it there, or raises why not."""
+
+
 class ModelStore:
     """Hands out verified files of a catalogue from a cache folder.
 
-    Any number of processes may use one cache folder at once. A store pickles.
+    Any number of processes may use one cache folder at once. A store pickles, and one without a
+    folder of its own uses the default one of whoever unpickles it, on whatever machine.
+
+    Attributes:
+        catalogue: what there is.
+        offline: the network is never touched.
+        fetch: called by ``path`` for a model that is not on this machine, if set.
+
     """
+
+    fetch: Fetch | None = None
 
     def __init__(
         self,
@@ -58,17 +71,21 @@ class ModelStore:
 
         """
         self.catalogue = catalogue
-        self.cache = cache or default_cache_folder()
         self.offline = offline
+        self._cache = cache
         self._backoff_s = backoff_s
-        self._layout = CacheLayout(self.cache)
         self._verified: set[tuple[Path, int, int]] = set()
 
+    @property
+    def cache(self) -> Path:
+        """The cache folder."""
+        return self._cache or default_cache_folder()
+
     def path(self, name: str) -> Path:
-        """Return the local path of a model's usable file, verified; never touches the network.
+        """Return the local path of a model's usable file, verified.
 
         What the model needs is verified too. A file is hashed once per process, and again
-        whenever its time or size has changed.
+        whenever its time or size has changed. Only ``fetch`` may touch the network.
 
         Raises:
             UnknownModelError: the catalogue has no such model.
@@ -77,10 +94,16 @@ class ModelStore:
             ModelIntegrityError: its sha256 is wrong; it has been moved to the quarantine.
 
         """
-        entry = self.catalogue[name]
-        for needed in entry.needs:
-            self._verified_path(self.catalogue[needed], asked=entry)
-        return self._verified_path(entry, asked=entry)
+        try:
+            return self._path(name)
+        except ModelNotInstalledError as missing:
+            if self.fetch is None:
+                raise
+            try:
+                self.fetch(self, name)
+            except ModelError as error:
+                raise ModelNotInstalledError(f"{missing} ({error})") from error
+        return self._path(name)
 
     def status(self, name: str) -> ModelStatus:
         """Hash a model's file and tell its state; changes nothing.
@@ -208,6 +231,16 @@ class ModelStore:
         """Return the entries of the names, each after those that it needs, none twice."""
         wanted = [name for asked in names for name in (*self.catalogue[asked].needs, asked)]
         return [self.catalogue[name] for name in dict.fromkeys(wanted)]
+
+    @property
+    def _layout(self) -> CacheLayout:
+        return CacheLayout(self.cache)
+
+    def _path(self, name: str) -> Path:
+        entry = self.catalogue[name]
+        for needed in entry.needs:
+            self._verified_path(self.catalogue[needed], asked=entry)
+        return self._verified_path(entry, asked=entry)
 
     def _verified_path(self, entry: ModelEntry, asked: ModelEntry) -> Path:
         usable = usable_file(self._layout, entry)
