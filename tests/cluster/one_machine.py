@@ -28,7 +28,10 @@ Document = dict[str, Any]
 
 def document(port: int) -> Document:
     """Make a small graph: two ingress replicas, and two nodes with one replica each."""
-    small = {"ray_actor_options": {"num_cpus": 0.1}}
+
+    def small(name: str) -> Document:
+        return {"name": name, "ray_actor_options": {"num_cpus": 0.1}}
+
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": "127.0.0.1", "port": port, "request_timeout_s": 3700},
@@ -46,9 +49,9 @@ def document(port: int) -> Document:
                     "models": {"offline": True},
                 },
                 "deployments": [
-                    {"name": "ingress", "num_replicas": 2, **small},
-                    {"name": "hash", **small},
-                    {"name": "face_detection", **small},
+                    {**small("ingress"), "num_replicas": 2},
+                    small("hash"),
+                    small("face_detection"),
                 ],
             },
         ],
