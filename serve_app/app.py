@@ -114,6 +114,11 @@ def node_settings(node: Node, args: AppArgs, stores: Stores) -> NodeSettings:
     )
 
 
+NUM_CPUS = 0.1
+"""That Ray reserves for a replica, unless the YAML says otherwise. Serve's default of 1 would leave
+no room on two cores for a third deployment, nor for a second replica while one is replaced."""
+
+
 class BuildArgs(AppArgs):
     """The YAML's ``args``, and what a redeploy adds to them between two versions."""
 
@@ -139,7 +144,11 @@ def build(args: BuildArgs) -> Application:
         hosts[name] = tuple(node for node in graph if node in members)
 
     def deployment(name: str, cls: Any) -> Deployment:  # noqa: ANN401 - Serve wraps any class
-        return serve.deployment(name=name, max_ongoing_requests=MAX_ONGOING_REQUESTS)(cls)
+        return serve.deployment(
+            name=name,
+            max_ongoing_requests=MAX_ONGOING_REQUESTS,
+            ray_actor_options={"num_cpus": NUM_CPUS},
+        )(cls)
 
     def pick(names: tuple[str, ...]) -> list[NodeWithSettings]:
         return [(graph[name], node_settings(graph[name], args, stores)) for name in names]

@@ -28,7 +28,11 @@ class RemoteHost:
     """A ``Host`` behind a Serve handle."""
 
     def __init__(self, name: str, handle: DeploymentHandle) -> None:
-        """Keep the handle; ``name`` is the deployment's, for messages."""
+        """Keep the handle, with a preference for replicas on this machine.
+
+        ``name`` is the deployment's, for messages.
+        """
+        handle._init(_prefer_local_routing=True)  # noqa: SLF001 - Serve offers it in no other way
         self._name = name
         self._handle = handle
 

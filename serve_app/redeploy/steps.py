@@ -91,6 +91,8 @@ def _surged(document: Document, names: Collection[str]) -> Document:
     }
     for name in sorted(names):
         entry = entries.setdefault(name, {"name": name})
+        if entry.get("max_replicas_per_node") == 1:
+            continue  # one more would wait for one more machine
         if scaling := entry.get("autoscaling_config"):
             for key in ("min_replicas", "max_replicas"):
                 scaling[key] = max(scaling.get(key) or 0, SURGE_REPLICAS)

@@ -6,6 +6,8 @@ itself, since Ray ends the children of a dead worker. The wrapper closes both ga
 - HAProxy gets a session of its own, so that it goes on serving while its manager is restarted;
   the one that a new manager starts takes over from it.
 - A guardian starts HAProxy again at once when it was killed, with the last configuration.
+- A replica whose machine has vanished from the network counts as dead after 5 s, not after the
+  minutes that TCP waits by itself.
 - What is internal, HAProxy's metrics and statistics, listens on loopback only.
 - Where no replica can be reached, the answer is a problem with status 503 and Retry-After. Serve's
   own are a 404 before it knows any replica, and a bare 500.
@@ -35,10 +37,13 @@ for argument in "$@"; do
 done
 [ -n "$config" ] || exec {binary} "$@"
 internal="$RAY_SERVE_HAPROXY_METRICS_PORT|$RAY_SERVE_HAPROXY_STATS_PORT"
+alive='\\1option srvtcpka\\n\\1srvtcpka-idle 2s\\n\\1srvtcpka-intvl 1s\\n\\1srvtcpka-cnt 3'
 sed -i -E "$config" \
     -e "s/bind [*]?:($internal)\\b/bind 127.0.0.1:\\1/" \
     -e 's|errorfile (50[234]) .*|errorfile \\1 {unavailable}|' \
-    -e 's/http-request return status 404 .*not found.*/http-request deny deny_status 503/'
+    -e 's/http-request return status 404 .*not found.*/http-request deny deny_status 503/' \
+    -e "s/^( *)option redispatch 1$/&\\n$alive/" \
+    -e 's/^( *server [^ ]+ [^ ]+ check)/\\1 tcp-ut 5s/'
 
 # The one that serves now, which the caller need not know: its manager may have been killed. The
 # new manager knows no replica yet; the ones that the old one knew are better than none.

@@ -82,9 +82,14 @@ class Cluster:
             time.sleep(0.5)
         raise AssertionError(f"the cluster is not whole after {timeout_s:g} s: {found}")
 
-    def machine_of(self, deployment: str) -> str | None:
-        """Name the machine where a deployment of one replica runs, None while it runs nowhere."""
-        return next((name for name, found in self.replicas().items() if deployment in found), None)
+    def machine_of(self, deployment: str) -> str:
+        """Wait until a deployment of one replica runs somewhere; name the machine."""
+        deadline_s = time.monotonic() + WHOLE_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            for name, found in self.replicas().items():
+                if deployment in found:
+                    return name
+        raise AssertionError(f"{deployment} runs nowhere after {WHOLE_TIMEOUT_S:g} s")
 
     def restart_elsewhere(self, deployment: str) -> None:
         """Change a deployment so that its replica is replaced; return when it was."""

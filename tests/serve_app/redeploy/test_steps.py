@@ -60,6 +60,20 @@ def test_scaling_deployment() -> None:
     assert expected == deployment(first, "hash")["autoscaling_config"]
 
 
+def test_one_per_machine() -> None:
+    """Where a second replica needs a second machine, none is asked for."""
+
+    def spread(document: Document) -> None:
+        deployment(document, "hash")["max_replicas_per_node"] = 1
+
+    def spread_and_model(document: Document) -> None:
+        spread(document)
+        set_model(document)
+
+    new = file(spread_and_model)
+    assert [new.raw] == steps(file(spread), new, {"hash"})
+
+
 def test_new_node_needs_no_company() -> None:
     """A deployment that is not there yet can't leave a gap."""
     found = steps(file(), file(add_exif), {"hash"})

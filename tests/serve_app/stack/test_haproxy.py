@@ -29,6 +29,7 @@ defaults
     timeout connect 1s
     timeout client 5s
     timeout server 5s
+    option redispatch 1
     errorfile 503 /nonexistent
 frontend prometheus
     bind *:{metrics}
@@ -42,7 +43,7 @@ backend default_backend
 
 SERVER = """\
 backend app
-    server one 127.0.0.1:{app}
+    server one 127.0.0.1:{app} check
 """
 
 MANAGER = "import subprocess, sys, time; subprocess.run(sys.argv[1:]); time.sleep(60)"
@@ -181,6 +182,9 @@ def test_killed_manager(door: Door) -> None:
     assert door.serving()
     successor = door.start()
     wait_until(lambda: door.pid() != first and door.serving())
-    assert "server one" in door.config.read_text()
+    text = door.config.read_text()
+    assert "server one" in text
+    assert "check tcp-ut 5s" in text
+    assert 1 == text.count("    srvtcpka-cnt 3")
     wait_until(lambda: not psutil.pid_exists(first))
     kill(successor)
