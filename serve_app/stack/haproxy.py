@@ -37,12 +37,14 @@ for argument in "$@"; do
 done
 [ -n "$config" ] || exec {binary} "$@"
 internal="$RAY_SERVE_HAPROXY_METRICS_PORT|$RAY_SERVE_HAPROXY_STATS_PORT"
-alive='\\1option srvtcpka\\n\\1srvtcpka-idle 2s\\n\\1srvtcpka-intvl 1s\\n\\1srvtcpka-cnt 3'
+more='\\1option http-buffer-request'  # without it, no request with a body is retried
+more="$more\\\\n\\\\1option srvtcpka\\\\n\\\\1srvtcpka-idle 2s"
+more="$more\\\\n\\\\1srvtcpka-intvl 1s\\\\n\\\\1srvtcpka-cnt 3"
 sed -i -E "$config" \
     -e "s/bind [*]?:($internal)\\b/bind 127.0.0.1:\\1/" \
     -e 's|errorfile (50[234]) .*|errorfile \\1 {unavailable}|' \
     -e 's/http-request return status 404 .*not found.*/http-request deny deny_status 503/' \
-    -e "s/^( *)option redispatch 1$/&\\n$alive/" \
+    -e "s/^( *)option redispatch 1$/&\\n$more/" \
     -e 's/^( *server [^ ]+ [^ ]+ check)/\\1 tcp-ut 5s/'
 
 # The one that serves now, which the caller need not know: its manager may have been killed. The

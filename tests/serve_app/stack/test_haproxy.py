@@ -185,6 +185,7 @@ def test_killed_manager(door: Door) -> None:
     text = door.config.read_text()
     assert "server one" in text
     assert "check tcp-ut 5s" in text
-    assert 1 == text.count("    srvtcpka-cnt 3")
+    assert 1 == text.count("    option http-buffer-request\n")
+    assert 1 == text.count("    srvtcpka-cnt 3\n")
     wait_until(lambda: not psutil.pid_exists(first))
     kill(successor)
