@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks import comparison, hosting, policies
+from benchmarks import comparison, hosting, memory, policies
 from benchmarks.capabilities import comparison as capability_comparison
 from benchmarks.comparison import Outcome, Plan
 from benchmarks.errors import BenchmarkError
@@ -22,6 +22,7 @@ from benchmarks.photos import WORKLOADS, Workload
 from benchmarks.progress import steps
 from benchmarks.report import plot
 from benchmarks.report.machine import BUSY_PERCENT, busy_percent, describe
+from benchmarks.report.memory import goals_table, memory_table
 from benchmarks.report.tables import (
     comparison_table,
     layouts_table,
@@ -125,6 +126,7 @@ def cli(  # noqa: PLR0913 - one parameter per option
         python -m benchmarks --quick                does it work at all?
         python -m benchmarks --workload small       the small photo only
         python -m benchmarks capabilities           thumbnail, analyze, exif, HLS
+        python -m benchmarks memory                 memory, start and waking of the profiles
         python -m benchmarks hosts                  how to spread nodes over processes
         python -m benchmarks batching               why batches are formed as they are
     """  # noqa: D301 - click's \b keeps the lines as they are
@@ -251,6 +253,49 @@ def capabilities(*, out: Path, quick: bool, config: Path, check: bool) -> None:
     (out / "capabilities.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
     console.print(f"Report: {out / 'capabilities.json'}", soft_wrap=True)
     if check and any(ratio.verdict != "pass" for ratio in outcome.ratios):
+        sys.exit(1)
+
+
+@cli.command(name="memory")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=OUT,
+    help="Folder for the report.  [default: benchmarks/out]",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    type=click.Choice(list(memory.CONFIGS)),
+    help="config/serve.yaml or config/serve.pi.yaml.  [default: both]",
+)
+@click.option("--check", is_flag=True, help="Exit with 1 unless every goal is met.")
+def measure_memory(*, out: Path, profiles: tuple[memory.Profile, ...], check: bool) -> None:
+    """Measure the memory of the shipped profiles, how long they start, and how long they wake.
+
+    Memory is the PSS of every process of the stack, part by part: as it starts, after each node
+    has answered once, and when what sleeps is asleep again. Every model takes part, those that
+    can't be fetched everywhere as stand-ins of full size. Takes about three minutes a profile.
+    """
+    console = Console()
+    busy = _warn_if_busy(console)
+    chosen = profiles or tuple(memory.CONFIGS)
+    with steps(console, len(chosen) * memory.EXPECTED_S) as progress:
+        outcomes = [memory.measure_shipped(profile, progress) for profile in chosen]
+    for outcome in outcomes:
+        console.print(memory_table(outcome))
+        console.print(goals_table(outcome))
+    document = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe(),
+        "busy_before_percent": busy,
+        "profiles": [outcome.to_json() for outcome in outcomes],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "memory.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+    console.print(f"Report: {out / 'memory.json'}", soft_wrap=True)
+    if check and not all(figure.is_met for outcome in outcomes for figure in outcome.figures()):
         sys.exit(1)
 
 

@@ -68,7 +68,7 @@ def compare(plan: Plan, steps: Steps) -> Outcome:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cl-serve-bench-")))
         steps.show("making photos and stand-ins")
         photos = comparison.prepare(plan.config, ("small", "large"))
-        config, names = in_process(_install_stand_ins, None, plan.config, folder)
+        config, names = in_process(install_stand_ins, None, plan.config, folder)
 
         with steps.step("thumbnail", plan.rounds * 0.5):
             store = ModelStore(load_catalogue(DEFAULT_CATALOGUE))
@@ -100,7 +100,7 @@ def compare(plan: Plan, steps: Steps) -> Outcome:
     return Outcome(found, names, memory_bytes)
 
 
-def _install_stand_ins(_window: Window, config: Path, folder: Path) -> tuple[Path, list[str]]:
+def install_stand_ins(_window: Window, config: Path, folder: Path) -> tuple[Path, list[str]]:
     """Write and install the stand-ins, and a YAML file of the graph that uses them."""
     raw: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8"))
     changed, names = with_stand_ins(raw, write_all(folder))

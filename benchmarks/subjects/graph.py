@@ -18,11 +18,11 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.load.child import Window, in_process
 from benchmarks.load.cpu import CpuMeter
 from benchmarks.load.run import Run, Timing
-from serve_app.stack.ports import free_ports
 from benchmarks.subjects.service import Service
 from deployments.face_embedding import FaceEmbedding
 from serve_app.handles import connect
 from serve_app.stack import RunningStack, Stack
+from serve_app.stack.ports import free_ports
 
 _COMMAND_TIMEOUT_S = 600
 

@@ -14,8 +14,8 @@ from typing import Literal
 from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import ROOT
 from benchmarks.load.cpu import tree_of
-from serve_app.stack.ports import free_ports
 from benchmarks.subjects.service import Service
+from serve_app.stack.ports import free_ports
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0

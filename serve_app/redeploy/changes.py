@@ -16,11 +16,14 @@ from ray.serve._private.deploy_utils import get_app_code_version
 from ray.serve.schema import ServeApplicationSchema
 
 from deployments.runtime.errors import StackError
-from serve_app.config import ServeFile
+from serve_app.config import CLUSTER, ServeFile
 from serve_app.graph import deployment_names
 
-FIXED = ("http_options", "proxy_location", "grpc_options", "controller_options", "tracing_config")
-"""Keys that Serve reads only when it starts."""
+FIXED = (
+    *("http_options", "proxy_location", "grpc_options", "controller_options", "tracing_config"),
+    CLUSTER,
+)
+"""Keys that are read only when the stack starts."""
 
 RESTARTING = (
     "ray_actor_options",
@@ -91,7 +94,7 @@ def compare(old: ServeFile, new: ServeFile) -> tuple[Change, ...]:
 
 
 def _require_same_ground(old: ServeFile, new: ServeFile) -> None:
-    fixed = [key for key in FIXED if old.raw.get(key) != new.raw.get(key)]
+    fixed = [key for key in FIXED if old.document.get(key) != new.document.get(key)]
     if old.app_name != new.app_name:
         fixed.append("applications[0].name")
     if fixed:

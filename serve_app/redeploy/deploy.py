@@ -68,7 +68,7 @@ def deploy(
         join_cluster(stack)
         warnings = tuple(_try_changed(state, old, file, graph, progress))
     roll_out(stack, old, file, changes, progress)
-    stack.history.add(str(file.path.resolve()), file.raw)
+    stack.history.add(str(file.path.resolve()), file.document)
     return Redeployment(changes, warnings)
 
 

@@ -1,6 +1,6 @@
 """The configurations that a stack has run in good health, newest last, so that one can go back.
 
-Each is a file of its own below the state folder: what Serve was given, word for word, so that
+Each is a file of its own below the state folder: what was in the YAML, word for word, so that
 neither the head's restart nor a rollback depends on a YAML file that was edited since.
 """
 
@@ -21,7 +21,7 @@ class Revision:
     Attributes:
         number: counts up from 1.
         path: the YAML file that it was read from.
-        document: what Serve was given.
+        document: the whole file, with what the command line said differently.
         applied_at_s: Unix time.
 
     """
@@ -30,6 +30,11 @@ class Revision:
     path: str
     document: dict[str, Any]
     applied_at_s: float
+
+    @property
+    def for_serve(self) -> dict[str, Any]:
+        """What Serve is given: everything but what is ours alone; see ``ServeFile.raw``."""
+        return {key: value for key, value in self.document.items() if key != "cluster"}
 
 
 class History:

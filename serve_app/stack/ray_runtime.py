@@ -40,6 +40,15 @@ TUNED_ENVIRONMENT = {
     # have. What may be sent is bounded at the ingress.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     "RAY_USAGE_STATS_ENABLED": "0",
+    # The throughput setting keeps 1,000 lines of a log back, which without an access log is days.
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    # HAProxy drops an ending replica at once; Serve's 30 s are for proxies that look now and then.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+    # A replica that died before it answered: what a request asks has no side effects, so another
+    # one is asked, where the request is small enough to be kept (HAProxy holds it in one buffer).
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(512 * 2**10),
     # A connection to a machine that lost its network is given up when nothing was acknowledged for
     # so long, in place of 120 s; calls that it carried are tried on another machine then.
     "RAY_grpc_client_keepalive_timeout_ms": "5000",

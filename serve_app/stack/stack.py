@@ -181,7 +181,7 @@ class Stack:
         except BaseException:
             self.down()
             raise
-        self.history.add(state.config, file.raw)
+        self.history.add(state.config, file.document)
         return state
 
     def down(self, *, keep_logs: bool = False) -> int:

@@ -50,7 +50,7 @@ class SupervisedStack:
         if revision is None:
             raise StackError(f"{self.stack.folder} holds no configuration to start with")
         self.mark.end_processes(patience_s=0)
-        start_graph(self.state, revision.document, progress)
+        start_graph(self.state, revision.for_serve, progress)
 
 
 def start_supervisor(stack: Stack, state: RunningStack) -> None:

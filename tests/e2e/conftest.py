@@ -13,8 +13,8 @@ from serve_app.config import ServeFile, load_file
 from serve_app.handles import Client, connect
 from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
-from serve_app.stack.processes import listener_on
 from serve_app.stack.ports import free_ports
+from serve_app.stack.processes import listener_on
 from tests.stand_in_graph import on_stand_ins
 
 

@@ -106,6 +106,7 @@ def test_removed_node() -> None:
     [
         (lambda d: d["http_options"].update(port=8001), "http_options"),
         (lambda d: d.update(proxy_location="EveryNode"), "proxy_location"),
+        (lambda d: d.update(cluster={"address": "192.168.1.10"}), "cluster"),
         (lambda d: application(d).update(name="other"), "applications[0].name"),
     ],
 )

@@ -99,13 +99,20 @@ class Door:
 
     def end(self) -> None:
         """End every process that has to do with it."""
+        for process in self.processes():
+            process.kill()
+
+    def processes(self) -> list[psutil.Process]:
+        """Find every process that has to do with it."""
+        found: list[psutil.Process] = []
         mark = f"DOOR={self._environment['DOOR']}".encode()
         for process in psutil.process_iter():
             try:
-                if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\\0"):
-                    process.kill()
+                if mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                    found.append(process)
             except (OSError, psutil.Error):
                 continue
+        return found
 
 
 @pytest.fixture
@@ -114,6 +121,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
     door = Door(tmp_path)
     yield door
     door.end()
+    wait_until(lambda: not door.processes())
 
 
 def kill(process: psutil.Process) -> None:
