@@ -217,7 +217,6 @@ def test_tuning_changes_live(
     """A changed threshold in the YAML takes effect while requests run, without a restart."""
     import copy  # noqa: PLC0415
     import time  # noqa: PLC0415
-    from pathlib import Path  # noqa: PLC0415
 
     raw = copy.deepcopy(serve_file.raw)
     changed = copy.deepcopy(raw)
@@ -226,9 +225,6 @@ def test_tuning_changes_live(
         if tuning is not None:
             tuning["params"] = {"confidence_threshold": 1.0}
     before = running.mark.processes()
-    secret = Path(running.token).read_text(encoding="ascii")
-    headers = {"authorization": f"Bearer {secret}"}
-    url = f"{running.dashboard_url}/api/serve/applications/"
 
     def wait_for(faces: int) -> None:
         for _ in range(200):
@@ -237,14 +233,16 @@ def test_tuning_changes_live(
             time.sleep(0.1)
         pytest.fail(f"never saw {faces} faces")
 
-    assert httpx2.put(url, json=changed, headers=headers).is_success
-    wait_for(0)
-    assert httpx2.put(url, json=raw, headers=headers).is_success
-    wait_for(1)
+    with running.serve_api() as api:
+        api.put(changed)
+        wait_for(0)
+        api.put(raw)
+        wait_for(1)
     assert {p.pid for p in before} <= {p.pid for p in running.mark.processes()}
 
 
 def test_strangers_are_refused(running: RunningStack) -> None:
     """Without the secret nobody deploys code through the dashboard."""
-    answer = httpx2.get(f"{running.dashboard_url}/api/serve/applications/")
+    dashboard = f"http://127.0.0.1:{running.ports['dashboard']}"
+    answer = httpx2.get(f"{dashboard}/api/serve/applications/")
     assert answer.status_code == 401

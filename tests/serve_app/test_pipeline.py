@@ -46,6 +46,9 @@ class Replica:
         self.host = Host([(GRAPH["words"], make_settings())])
         self.run = self.self_test = self
 
+    def _init(self, *, _prefer_local_routing: bool) -> None:
+        """Take the options that a handle takes before its first call."""
+
     def remote(self, argument: Any) -> "Response":  # noqa: ANN401 - as a handle takes it
         """Begin a call, as a handle does."""
         return Response(self._answer(argument))
