@@ -12,7 +12,7 @@ import click
 import httpx2
 from rich.console import Console
 
-from deployments.runtime.errors import ModelError, ModelNotInstalledError
+from deployments.runtime.errors import ModelError, ModelNotInstalledError, StackError
 from deployments.runtime.models import ModelStore
 from serve_app.app import check_graph
 from serve_app.cli.models import pull_with_progress
@@ -74,6 +74,11 @@ def up(  # noqa: PLR0913 - one for each option
     console = Console()
     stack = Stack(state)
     running = stack.running()
+    if running is not None and foreground:
+        raise StackError(
+            f"already running at {running.url}; `cl-serve down` ends it, so that this command can "
+            "start and watch it",
+        )
     if running is not None:
         console.print(f"Already running at [bold]{running.url}[/] ({running.config}).")
         console.print("To change it: cl-serve deploy FILE. To end it: cl-serve down.")

@@ -283,7 +283,7 @@ def head(config: Path | None, **options: Any) -> None:  # noqa: ANN401 - the sha
     path = config or config_folder() / "serve.yaml"
     args = load_file(path).args
     chosen = [args.models.cache, args.outputs.folder, *args.files.writable_folders]
-    arguments = ["up", "--foreground", "--config", str(path)]
+    arguments = ["up", "--foreground", "--last", "--config", str(path)]
     writable = [Path(folder) for folder in chosen if folder]
     target = _target(options)
     click.echo(

@@ -98,7 +98,7 @@ def test_systemd_accepts_odd_paths(verify: Callable[..., None], odd_file: Path) 
 @pytest.mark.parametrize(
     ("arguments", "start"),
     [
-        (HEAD, f"up --foreground --config {config_folder() / 'serve.yaml'}"),
+        (HEAD, f"up --foreground --last --config {config_folder() / 'serve.yaml'}"),
         (["head", "--state", "/srv/state"], "--state /srv/state"),
         (NODE, "node join 192.168.1.10 --role pi --foreground"),
         (["node", "head.lan:6379"], "node join head.lan:6379 --foreground"),
