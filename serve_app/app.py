@@ -123,6 +123,9 @@ HEALTH_CHECK_PERIOD_S = 2
 """After which a killed replica is noticed; requests wait for the successor of a single one. With
 Serve's 10 s they waited for up to 12."""
 
+HEALTH_CHECK_TIMEOUT_S = 10
+"""Of three checks in a row before a replica counts as dead that lives and does not answer."""
+
 
 class BuildArgs(AppArgs):
     """The YAML's ``args``, and what a redeploy adds to them between two versions."""
@@ -153,6 +156,7 @@ def build(args: BuildArgs) -> Application:
             name=name,
             max_ongoing_requests=MAX_ONGOING_REQUESTS,
             health_check_period_s=HEALTH_CHECK_PERIOD_S,
+            health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
             ray_actor_options={"num_cpus": NUM_CPUS},
         )(cls)
 

@@ -107,7 +107,7 @@ class OneMachine:
         say(f"$ cl-serve {' '.join(map(str, arguments))}\n{done.stdout}")
         return done
 
-    def under_load(self, action: Callable[[], object], at_least: int = 2000) -> Report:
+    def under_load(self, action: Callable[[], object], at_least: int = 500) -> Report:
         """Do something while clients ask both nodes; print and return what they got."""
         urls = [f"{self.state.url}/v1/{node}" for node in ("hash", "face_detection")]
         report = Load(urls, PHOTO.read_bytes(), clients=CLIENTS).run_during(action, at_least)

@@ -28,7 +28,9 @@ def machine(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert machine.run("down").returncode == 0
 
 
-def deploy(machine: OneMachine, *options: str, expected: int = 0) -> tuple[Report, str]:
+def deploy(
+    machine: OneMachine, *options: str, expected: int = 0, at_least: int = 2000
+) -> tuple[Report, str]:
     """Deploy the machine's document under load; return what clients got and what was said."""
     said: list[str] = []
 
@@ -37,7 +39,7 @@ def deploy(machine: OneMachine, *options: str, expected: int = 0) -> tuple[Repor
         said.append(done.stdout)
         assert expected == done.returncode
 
-    return machine.under_load(action), said[0]
+    return machine.under_load(action, at_least), said[0]
 
 
 def test_live_changes(machine: OneMachine) -> None:
@@ -119,7 +121,7 @@ def test_version_that_can_not_answer(machine: OneMachine) -> None:
     before = machine.replicas()
     document = copy.deepcopy(machine.document)
     machine.args["graph"]["face_detection"]["provider"] = "cuda"
-    report, said = deploy(machine, expected=1)
+    report, said = deploy(machine, expected=1, at_least=500)
     machine.document = document
     assert report.failures == []
     assert "nothing was changed" in said
@@ -132,7 +134,7 @@ def test_version_that_does_not_start(machine: OneMachine, options: tuple[str, ..
     """Replicas that fail to start replace nothing; the reason is shown, the old ones serve."""
     document = copy.deepcopy(machine.document)
     machine.args["graph"]["hash"]["capability"] = "broken_hash"
-    report, said = deploy(machine, *options, expected=1)
+    report, said = deploy(machine, *options, expected=1, at_least=2000 if options else 500)
     machine.document = document
     assert report.failures == []
     assert "this release is broken" in said
