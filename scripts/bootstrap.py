@@ -17,8 +17,16 @@ from pathlib import Path
 
 MIN_PYTHON = (3, 11)
 PROGRAMS = {"exiftool": ("libimage-exiftool-perl", "the exif node")}
-DEV_PROGRAMS = {"chromium": ("chromium", "the test that plays a stream in a browser")}
-"""Program to the Debian package that brings it, and what goes without it."""
+DEV_PROGRAMS = {
+    "chromium": ("chromium", "the test that plays a stream in a browser"),
+    "mosquitto": ("mosquitto", "the tests of events over MQTT"),
+    "postgres": ("postgresql", "the tests of jobs in PostgreSQL"),
+}
+"""Program to the Debian package that brings it, and what does not work without it. Tests start
+servers of their own; the services that come with a package are neither used nor changed."""
+
+OFF_PATH = ("usr/sbin", "usr/lib/postgresql/*/bin")
+"""Where Debian keeps servers, which are not in every user's PATH."""
 
 NEEDED_BYTES = 3 * 2**30  # the environment takes about 2 GB, pip's downloads come beside it
 
@@ -99,13 +107,13 @@ def create_venv(python):
 
 def install_programs(programs):
     """Install the system's packages of missing programs, or say how; all else works without."""
-    missing = {name: programs[name] for name in programs if not shutil.which(name)}
+    missing = {name: programs[name] for name in programs if not _is_installed(name)}
     packages = sorted(package for package, _ in missing.values())
     if packages:
         say("Installing the system packages " + ", ".join(packages))
         _apt_install(_root(), packages)
     for name, (package, purpose) in sorted(missing.items()):
-        if not shutil.which(name):
+        if not _is_installed(name):
             say("Not installed: {}, for {}. Get it with:".format(name, purpose))
             say("    sudo apt install {}".format(package))
 
@@ -148,6 +156,11 @@ def _apt_install(root, packages):
     quiet = ["env", "DEBIAN_FRONTEND=noninteractive", apt, "-qq", "-o=Dpkg::Use-Pty=0"]
     _runs([*root, *quiet, "update"])
     _runs([*root, *quiet, "install", "-y", "--no-install-recommends", *packages])
+
+
+def _is_installed(program):
+    folders = [str(folder) for pattern in OFF_PATH for folder in Path("/").glob(pattern)]
+    return shutil.which(program, path=os.pathsep.join([os.environ["PATH"], *folders])) is not None
 
 
 def _runs(command):

@@ -19,6 +19,7 @@ from deployments.runtime.onnx_session import PROVIDERS
 from serve_app.config import APPLICATION, AppArgs, ServeFile
 from serve_app.graph import (
     INGRESS,
+    JOBS,
     CapabilityType,
     Graph,
     Node,
@@ -106,7 +107,11 @@ def node_settings(node: Node, args: AppArgs, stores: Stores) -> NodeSettings:
     """What a node's capability needs to know."""
     return NodeSettings(
         store=stores.models,
-        files=AllowedFolders(args.files.readable_folders, args.files.writable_folders),
+        files=AllowedFolders(
+            args.files.readable_folders,
+            args.files.writable_folders,
+            stores.files,
+        ),
         outputs=stores.outputs,
         model=node.model,
         provider=node.spec.provider,
@@ -125,6 +130,10 @@ Serve's 10 s they waited for up to 12."""
 
 HEALTH_CHECK_TIMEOUT_S = 10
 """Of three checks in a row before a replica counts as dead that lives and does not answer."""
+
+
+HEAD_ONLY = {"node:__internal_head__": 0.001}
+"""A resource that Ray gives the head alone: the table of jobs is on its disk."""
 
 
 class BuildArgs(AppArgs):
@@ -151,13 +160,13 @@ def build(args: BuildArgs) -> Application:
         members = {*hosts.get(name, ()), *extra}
         hosts[name] = tuple(node for node in graph if node in members)
 
-    def deployment(name: str, cls: Any) -> Deployment:  # noqa: ANN401 - Serve wraps any class
+    def deployment(name: str, cls: Any, **needed: float) -> Deployment:  # noqa: ANN401 - Serve wraps any class
         return serve.deployment(
             name=name,
             max_ongoing_requests=MAX_ONGOING_REQUESTS,
             health_check_period_s=HEALTH_CHECK_PERIOD_S,
             health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
-            ray_actor_options={"num_cpus": NUM_CPUS},
+            ray_actor_options={"num_cpus": NUM_CPUS, "resources": needed},
         )(cls)
 
     def pick(names: tuple[str, ...]) -> list[NodeWithSettings]:
@@ -165,4 +174,11 @@ def build(args: BuildArgs) -> Application:
 
     remote = {name: deployment(name, Host).bind(pick(members)) for name, members in hosts.items()}
     ingress = deployment(INGRESS, serve.ingress()(Ingress))
-    return ingress.bind(graph, remote, pick(local), stores, args.limits)
+    jobs = None
+    if args.jobs is not None:
+        # DBOS takes 0.7 s to import, for which `cl-serve check` and others have no use.
+        from serve_app.jobs.runner import JobRunner  # noqa: PLC0415 - just explained
+
+        runner = deployment(JOBS, JobRunner, **HEAD_ONLY)
+        jobs = runner.bind(args.jobs, args.events, tuple(graph))
+    return ingress.bind(graph, remote, pick(local), stores, args, jobs)

@@ -29,6 +29,8 @@ class SegmentCall:
     imports: Mapping[str, Any]
     params: Mapping[str, Mapping[str, Any]]
     max_pixels: int = DEFAULT_MAX_PIXELS
+    destination: str | None = None
+    """Of a job's work: where in the file store a result of many files goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from serve_app.schema import (
     AppArgs,
     FileSchema,
     FilesSpec,
+    JobsSpec,
     Limits,
     ModelsSpec,
     NodeSpec,
@@ -41,6 +42,7 @@ __all__ = [
     "AppArgs",
     "ClusterSpec",
     "FilesSpec",
+    "JobsSpec",
     "Limits",
     "ModelsSpec",
     "NodeSpec",
@@ -115,13 +117,24 @@ class ServeFile:
         """The port that HTTP listens on."""
         return self.schema.http_options.port
 
-    def with_overrides(self, *, port: int | None, offline: bool | None) -> "ServeFile":
-        """Return the file with what a command line says differently; None changes nothing."""
+    def with_overrides(
+        self,
+        *,
+        port: int | None,
+        offline: bool | None,
+        jobs_folder: str | None = None,
+    ) -> "ServeFile":
+        """Return the file with what a command line says differently; None changes nothing.
+
+        ``jobs_folder`` is where jobs are kept when they are, and the file does not say where.
+        """
         document = copy.deepcopy(self.document)
         if port is not None:
             document["http_options"]["port"] = port
         if offline is not None:
             document["applications"][0]["args"].setdefault("models", {})["offline"] = offline
+        if jobs_folder is not None and self.args.jobs is not None:
+            document["applications"][0]["args"]["jobs"].setdefault("folder", jobs_folder)
         return ServeFile(document, self.path, self._source)
 
     def error(self, problems: Iterable[Problem]) -> ConfigError:
@@ -245,6 +258,11 @@ _PATHS = (
     ("outputs", "folder"),
     ("files", "readable_folders"),
     ("files", "writable_folders"),
+    ("jobs", "folder"),
+    ("jobs", "files"),
+    ("jobs", "webhooks", "secret_file"),
+    ("events", "mqtt", "ca_file"),
+    ("events", "mqtt", "password_file"),
 )
 """Keys of ``args`` that hold paths."""
 
@@ -254,11 +272,15 @@ def _with_absolute_paths(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     raw = copy.deepcopy(raw)
 
     def absolute(value: str) -> str:
+        if "://" in value:
+            return value
         return str((path.parent / Path(value).expanduser()).resolve())
 
-    for section, key in _PATHS:
+    for *sections, key in _PATHS:
         with contextlib.suppress(LookupError, TypeError, AttributeError):  # reported by the checks
-            values = raw["applications"][0]["args"][section]
+            values = raw["applications"][0]["args"]
+            for section in sections:
+                values = values[section]
             given = values[key]
             if isinstance(given, list):
                 values[key] = [absolute(value) for value in given]

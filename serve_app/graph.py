@@ -23,6 +23,9 @@ CapabilityType = type[Capability[Any, Any]]
 INGRESS = "ingress"
 """The deployment that takes HTTP requests and handle calls; it may host nodes as well."""
 
+JOBS = "jobs"
+"""The deployment that keeps jobs; it hosts no nodes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -176,7 +179,7 @@ def graph_problems(
     yield from _host_problems(args)
     for name, spec in args.graph.items():
         wanted = spec.capability or name
-        if name in ROOTS or name == INGRESS:
+        if name in ROOTS or name in (INGRESS, JOBS):
             yield Problem(("graph", name), f"{name!r} is a reserved name; choose another")
         elif wanted not in capabilities:
             yield Problem(
@@ -199,6 +202,8 @@ def deployment_names(args: AppArgs) -> dict[str, tuple[str, ...]]:
     """Every deployment, the ingress first, and the nodes that each hosts, in the file's order."""
     hosts = _hosts_of(args)
     names: dict[str, tuple[str, ...]] = {INGRESS: ()}
+    if args.jobs is not None:
+        names[JOBS] = ()
     for name in args.graph:
         host = hosts.get(name, name)
         names[host] = (*names.get(host, ()), name)
@@ -213,6 +218,8 @@ def _hosts_of(args: AppArgs) -> dict[str, str]:
 def _host_problems(args: AppArgs) -> Iterator[Problem]:
     hosts: dict[str, str] = {}
     for host, members in args.hosts.items():
+        if host == JOBS:
+            yield Problem(("hosts", host), f"{host!r} is a reserved name; choose another")
         if host in args.graph and members != (host,):
             yield Problem(
                 ("hosts", host),

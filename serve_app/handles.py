@@ -8,13 +8,14 @@
     (192,)
 
 Results are the capabilities' own dataclasses, embeddings are float32 arrays, and failures are
-the exceptions of ``deployments.runtime.errors``.
+the exceptions of ``deployments.runtime.errors``. ``client.jobs`` has what takes long done as
+durable jobs.
 """
 
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any, TypeVar
 
 import ray
@@ -24,18 +25,16 @@ from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue] - 
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
-from deployments.runtime.capability import Capability, Params, installed_capabilities
+from deployments.runtime.capability import Capability, Params
 from deployments.runtime.errors import StackError, UnknownOutputError
-from deployments.runtime.types import Media, Upload
+from serve_app.arguments import CapabilityType, Source, name_of, params_by_node, upload_of
+from serve_app.graph import JOBS
+from serve_app.jobs.client import Jobs
 from serve_app.pipeline import Analysis
 from serve_app.stack import Stack
 from serve_app.stack.ray_runtime import is_loopback
 
 ResultT = TypeVar("ResultT")
-CapabilityType = type[Capability[Any, Any]]
-Source = bytes | Path | str | Media | Upload
-"""What to compute from: the encoded bytes of a photo or a video, the path of its file on this
-machine, a text, or an ``Upload`` for a file on the nodes' own disk, several texts, or both."""
 
 
 class Results(Mapping[str, Any]):
@@ -74,9 +73,21 @@ class Client:
     request for embeddings.
     """
 
-    def __init__(self, handle: DeploymentHandle) -> None:
-        """Wrap the handle of the application's ingress."""
+    def __init__(self, handle: DeploymentHandle, app_name: str) -> None:
+        """Wrap the handle of the ingress of the application of that name."""
         self._handle = handle
+        self._app_name = app_name
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Durable jobs. Raises ``StackError`` when the graph has none."""
+        try:
+            return Jobs(serve.get_deployment_handle(JOBS, self._app_name))
+        except KeyError as error:
+            raise StackError(
+                "this graph has no jobs; add `jobs: {}` to the args of its YAML file, then "
+                "`cl-serve deploy` it",
+            ) from error
 
     def run(
         self,
@@ -127,12 +138,11 @@ class Client:
         params: Sequence[Params],
         timeout_s: float | None,
     ) -> DeploymentResponse[Analysis]:
-        names = [output if isinstance(output, str) else output.name for output in outputs]
+        names = [name_of(output) for output in outputs]
         if not names:
             raise UnknownOutputError("name at least one output")
-        by_node = {_owner(item): item.model_dump(exclude_unset=True) for item in params}
         call: Any = self._handle.analyze  # Serve's own types leave open whether it streams
-        return call.remote(_upload(source), names, by_node, timeout_s)
+        return call.remote(upload_of(source), names, params_by_node(params), timeout_s)
 
 
 def connect(stack: Stack | str | None = None, app_name: str = "cl-ml-serve") -> Client:
@@ -150,7 +160,7 @@ def connect(stack: Stack | str | None = None, app_name: str = "cl-ml-serve") -> 
     """
     join_cluster(stack or Stack())
     try:
-        return Client(serve.get_app_handle(app_name))
+        return Client(serve.get_app_handle(app_name), app_name)
     except RayServeException as error:
         raise StackError(f"the cluster has no application {app_name!r}: {error}") from error
 
@@ -181,25 +191,3 @@ def _prepared(stack: Stack) -> str:
         ray_constants.ENABLE_RAY_CLUSTER = False
     Config.initialize("")  # Ray reads its environment when it is imported; this reads it again
     return running.ray_address
-
-
-def _owner(params: Params) -> str:
-    """Name the node that takes these parameters: the capability whose class of them it is."""
-    for name, capability in installed_capabilities().items():
-        if isinstance(params, capability.params):
-            return name
-    raise UnknownOutputError(f"no capability takes {type(params).__name__}")
-
-
-def _upload(source: Source) -> Upload:
-    match source:
-        case Upload():
-            return source
-        case str():
-            return Upload(texts=(source,))
-        case Path():
-            return Upload(Media(source.read_bytes(), source.name))
-        case Media():
-            return Upload(source)
-        case bytes():
-            return Upload(Media(source))

@@ -228,7 +228,7 @@ class Host:
             if on_progress is not None:
                 loop.call_soon_threadsafe(on_progress, Progress(name, percent))
 
-        task = Task(listener)
+        task = Task(listener, call.destination)
         try:
             params = call.params.get(name, {})
             return await self._compute(hosted, NodeCall(inputs, params, task, roots))

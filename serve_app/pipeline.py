@@ -89,6 +89,7 @@ class Pipeline:
         params: Mapping[str, Mapping[str, Any]],
         timeout_s: float | None = None,
         on_progress: ProgressListener | None = None,
+        destination: str | None = None,
     ) -> Analysis:
         """Compute the named outputs of one upload; the work that they share is done once.
 
@@ -98,6 +99,7 @@ class Pipeline:
             params: node name to the request parameters that were given for it.
             timeout_s: time limit of all of it, at most and by default the configured one.
             on_progress: is told how far long work has come.
+            destination: for a job, where in the file store a result of many files goes.
 
         Raises:
             UnknownOutputError: an output is not a node of the graph.
@@ -126,6 +128,7 @@ class Pipeline:
                 {name: known[name] for name in segment.imports},
                 {name: params[name] for name in segment.nodes if name in params},
                 self._limits.max_pixels,
+                destination,
             )
             start_s = time.perf_counter()
             try:

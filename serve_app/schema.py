@@ -111,6 +111,109 @@ class OutputsSpec(_Strict):
     )
 
 
+class WebhooksSpec(_Strict):
+    """Who may be told over HTTP that a job has ended: ``args.jobs.webhooks``."""
+
+    allowed_urls: tuple[str, ...] = Field(
+        default=(),
+        description="A job may name a webhook whose URL is one of these, or below one that ends "
+        "with `/`.",
+    )
+    secret_file: Path | None = Field(
+        default=None,
+        description="File with the secret that signs webhooks; one is made in `folder` by default.",
+    )
+
+
+class JobsSpec(_Strict):
+    """Durable jobs: ``args.jobs``. Without it there are none."""
+
+    folder: Path | None = Field(
+        default=None,
+        description="Folder on the head's disk for the table of jobs and their files; by default "
+        "in the user's state folder.",
+    )
+    database: str | None = Field(
+        default=None,
+        pattern=r"^postgresql://",
+        description="A PostgreSQL database, as postgresql://user@host/name?passfile=/path, in "
+        "place of a SQLite file in `folder`.",
+    )
+    files: str | None = Field(
+        default=None,
+        description="Where the files of jobs are kept, when not in `folder`: a folder that all "
+        "machines share, or s3://bucket/prefix.",
+    )
+    files_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="Options of an S3 store, such as `endpoint` and `region`. Credentials come "
+        "from the usual AWS variables and files.",
+    )
+    max_concurrent: int = Field(default=8, ge=1, le=256, description="Jobs in work at once.")
+    max_attempts: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="Tries of a job that fails for reasons that may pass.",
+    )
+    retry_delay_s: float = Field(
+        default=2.0,
+        gt=0,
+        description="Wait before the second attempt; it is four times as long before each next.",
+    )
+    max_queued: int = Field(default=10_000, ge=1, description="Jobs waiting; more get 503.")
+    max_upload_bytes: int = Field(
+        default=16 * 2**30,
+        ge=1,
+        description="Body size of a submission; it is streamed to disk.",
+    )
+    max_bytes: int = Field(
+        default=100 * 2**30,
+        ge=1,
+        description="What the files of all jobs may take; more get 507.",
+    )
+    keep_s: float = Field(
+        default=7 * 24 * 3600.0,
+        gt=0,
+        description="Ended jobs and their files are removed when so old.",
+    )
+    webhooks: WebhooksSpec = WebhooksSpec()
+
+
+class MqttSpec(_Strict):
+    """An MQTT broker that is told of jobs: ``args.events.mqtt``."""
+
+    host: str = Field(description="The broker's name or address.")
+    port: Port = Field(default=1883, description="Its port; 8883 is usual with TLS.")
+    topic: str = Field(
+        default="inference",
+        pattern=r"^[^+#/]+(/[^+#/]+)*$",
+        description="Events go to `<topic>/events`, the worker's state to `<topic>/workers/<id>`.",
+    )
+    tls: bool = Field(default=False, description="Encrypt, and check the broker's certificate.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificate of the authority that signed the broker's, when it is not a "
+        "public one.",
+    )
+    username: str | None = Field(default=None, description="Name to log in with.")
+    password_file: Path | None = Field(default=None, description="File with the password.")
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "MqttSpec":
+        if self.ca_file is not None and not self.tls:
+            raise ValueError("ca_file: expected `tls: true` beside it, got it without")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("password_file: expected `username` beside it, got none")
+        return self
+
+
+class EventsSpec(_Strict):
+    """Who is told what happens: ``args.events``."""
+
+    mqtt: MqttSpec | None = Field(default=None, description="By default no broker.")
+
+
 class Limits(_Strict):
     """What one request may cost: ``args.limits``."""
 
@@ -143,6 +246,8 @@ class AppArgs(_Strict):
     models: ModelsSpec = ModelsSpec()
     files: FilesSpec = FilesSpec()
     outputs: OutputsSpec = OutputsSpec()
+    jobs: JobsSpec | None = Field(default=None, description="`jobs: {}` takes all defaults.")
+    events: EventsSpec = EventsSpec()
     limits: Limits = Limits()
 
 

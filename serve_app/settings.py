@@ -1,5 +1,6 @@
-"""Where the project's own configuration files lie."""
+"""Where the project's own files lie: its configuration, and what it keeps between runs."""
 
+import os
 from pathlib import Path
 
 
@@ -12,3 +13,9 @@ def config_folder() -> Path:
 
 DEFAULT_CATALOGUE = config_folder() / "models.yaml"
 """The model catalogue that is used unless another one is named."""
+
+
+def default_state_folder() -> Path:
+    """Folder of the state file: ``$XDG_STATE_HOME/cl-ml-serve``."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "cl-ml-serve"

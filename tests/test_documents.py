@@ -10,12 +10,16 @@ from pydantic import BaseModel
 from serve_app.cluster_spec import ClusterSpec
 from serve_app.schema import (
     AppArgs,
+    EventsSpec,
     FilesSpec,
+    JobsSpec,
     Limits,
     ModelsSpec,
+    MqttSpec,
     NodeSpec,
     NodeTuning,
     OutputsSpec,
+    WebhooksSpec,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +84,10 @@ def configuration() -> dict[str, list[str]]:
         ("applications[0].args.models", ModelsSpec),
         ("applications[0].args.files", FilesSpec),
         ("applications[0].args.outputs", OutputsSpec),
+        ("applications[0].args.jobs", JobsSpec),
+        ("applications[0].args.jobs.webhooks", WebhooksSpec),
+        ("applications[0].args.events", EventsSpec),
+        ("applications[0].args.events.mqtt", MqttSpec),
         ("applications[0].args.limits", Limits),
         ("user_config", NodeTuning),
     ],

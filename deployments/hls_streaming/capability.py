@@ -123,14 +123,15 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
 
     @contextmanager
     def _folder(self, params: HlsStreamingParams) -> Iterator[tuple[Path, str | None, str]]:
-        """Give an empty folder, its id in the store, and how a client reaches it when done."""
+        """Give an empty folder, its id in the store, and what precedes names of files in it."""
         if params.output_folder is not None:
             place = self.settings.files.to_write(params.output_folder)
             with new_folder(place) as folder:
-                yield folder, None, str(place)
+                yield folder, None, f"{place}/"
         elif self.settings.outputs is not None:
             with self.settings.outputs.new() as output:
-                yield output.path, output.output_id, f"outputs/{output.output_id}"
+                place = f"outputs/{output.output_id}/" if output.output_id else ""
+                yield output.path, output.output_id, place
         else:
             raise InvalidParameterError(
                 "output_folder: expected one, since this node keeps no outputs",
@@ -173,7 +174,7 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
         output_id, place = published
         return HlsStream(
             output_id=output_id,
-            master_playlist=f"{place}/{MASTER}",
+            master_playlist=f"{place}{MASTER}",
             variants=variants,
             variants_generated=len(variants),
             total_segments=sum(variant.segments for variant in variants),

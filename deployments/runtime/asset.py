@@ -44,7 +44,7 @@ class Asset:
         files: AllowedFolders = AllowedFolders(),  # noqa: B008 - immutable
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
-        """Open the file if it is named by its path.
+        """Open the file if it is on a disk.
 
         Raises:
             ForbiddenPathError: the path is not below a folder that may be read.
@@ -60,6 +60,10 @@ class Asset:
         if media.path is not None:
             self._file = files.open_to_read(media.path)
             self.filename = self.filename or Path(media.path).name
+        elif media.stored is not None:
+            self._file = files.open_stored(media.stored)
+            self.filename = self.filename or Path(media.stored).name
+        self._on_disk = self._file is not None
         if self.size_bytes == 0:
             self.close()
             raise EmptyInputError(f"{self.name} is empty: 0 bytes")
@@ -82,15 +86,15 @@ class Asset:
     @property
     def size_bytes(self) -> int:
         """How many bytes it has."""
-        if self._media.path is None:
+        if not self._on_disk:
             return len(self._media.data)
-        assert self._file is not None, "opened with the path"  # noqa: S101 - narrows the type
+        assert self._file is not None, "opened by the constructor"  # noqa: S101 - narrows the type
         return os.fstat(self._file.fileno()).st_size
 
     @cached_property
     def data(self) -> bytes:
         """All bytes. Raises ``TooLargeError`` for a file too large to be read into memory."""
-        if self._media.path is None:
+        if not self._on_disk:
             return self._media.data
         if self.size_bytes > MAX_BYTES_IN_MEMORY:
             raise TooLargeError(
@@ -102,7 +106,7 @@ class Asset:
     @cached_property
     def media_type(self) -> MediaType:
         """What the content is, by its first bytes."""
-        return detect(self.path if self._media.path is not None else self._media.data)
+        return detect(self.path if self._on_disk else self._media.data)
 
     @property
     def path(self) -> Path:
@@ -146,7 +150,7 @@ class Asset:
 
     def _head(self) -> bytes:
         """Return the first bytes: enough to say what a file is that is no picture."""
-        if self._media.path is None:
+        if not self._on_disk:
             return self._media.data
         with self.path.open("rb") as file:
             return file.read(_HEAD_BYTES)

@@ -12,7 +12,9 @@ to a job's failure. The tree::
     │   ├── InvalidParameterError
     │   ├── UnknownOutputError
     │   ├── ForbiddenPathError        a path outside of the folders that the YAML allows
-    │   └── PathNotFoundError         nothing is at a path, or no longer
+    │   ├── PathNotFoundError         nothing is at a path, or no longer
+    │   ├── UnknownJobError           no job has that id, or it was removed
+    │   └── JobStateError             a job is not in a state in which that can be done
     ├── ConfigError                   the YAML is wrong: key, value and what was expected
     ├── ModelError
     │   ├── UnknownModelError         not in the catalogue
@@ -30,6 +32,7 @@ to a job's failure. The tree::
     │   ├── DeadlineExceededError
     │   ├── CancelledRequestError     whoever asked no longer wants the answer
     │   ├── NodeUnavailableError
+    │   ├── StorageFullError          a disk, or what jobs may take of it, has no room
     │   └── DependencyFailedError     a node that this one needs has failed
     └── StackError                    the Ray stack could not be started, reached or stopped
 
@@ -76,6 +79,14 @@ class ForbiddenPathError(InputError):
 
 class PathNotFoundError(InputError):
     """Nothing is at a path, or no longer."""
+
+
+class UnknownJobError(InputError):
+    """No job has that id, or it was removed."""
+
+
+class JobStateError(InputError):
+    """A job is not in a state in which that can be done; the message names the state."""
 
 
 class ConfigError(ClServeError):
@@ -144,6 +155,10 @@ class CancelledRequestError(NodeError):
 
 class NodeUnavailableError(NodeError):
     """No replica of a node could answer."""
+
+
+class StorageFullError(NodeError):
+    """A disk has no room, or jobs take all that the YAML allows them."""
 
 
 class DependencyFailedError(NodeError):

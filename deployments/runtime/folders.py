@@ -1,6 +1,5 @@
 """Files on a node's disk: which folders a request may name, and where results keep their files."""
 
-import errno
 import os
 import platform
 import re
@@ -20,6 +19,8 @@ from deployments.runtime.errors import (
     NodeUnavailableError,
     PathNotFoundError,
 )
+from deployments.runtime.file_store import NO_ROOM_ERRNOS, FileStore
+from deployments.runtime.task import current_task
 
 DEFAULT_KEEP_S = 24 * 3600.0
 DEFAULT_MAX_BYTES = 10 * 2**30
@@ -28,21 +29,28 @@ _ABANDONED_S = 24 * 3600.0
 a request asks for takes so long, and that machine may be gone for good."""
 _ID = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = ".unfinished"
-NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedFolders:
-    """The folders below which a request may name files.
+    """The folders below which a request may name files, and the store of those of jobs.
 
     Attributes:
         readable: below these a file may be read.
         writable: below these a capability may be told to write.
+        store: where the files of jobs are; None without jobs.
 
     """
 
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    store: FileStore | None = None
+
+    def open_stored(self, key: str) -> BinaryIO:
+        """Open a file of a job. Raises ``PathNotFoundError``."""
+        if self.store is None:
+            raise PathNotFoundError(f"there is no file {key!r}: no jobs are kept here")
+        return self.store.open(key)
 
     def to_read(self, path: str) -> Path:
         """Return where ``path`` really is, all symbolic links followed.
@@ -122,9 +130,12 @@ def _real(folders: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class OutputFolder:
-    """A new folder for one result; ``output_id`` is its name in the store."""
+    """A new folder for one result.
 
-    output_id: str
+    ``output_id`` is its name in the store, or None for one that becomes part of a job's files.
+    """
+
+    output_id: str | None
     path: Path
 
 
@@ -142,15 +153,22 @@ class OutputStore:
         *,
         keep_s: float = DEFAULT_KEEP_S,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        store: FileStore | None = None,
     ) -> None:
-        """Keep the settings; nothing is read or made before a method is called."""
+        """Keep the settings; nothing is read or made before a method is called.
+
+        ``store`` has the files of jobs.
+        """
         self.folder = folder
         self.keep_s = keep_s
         self.max_bytes = max_bytes
+        self._store = store
 
     @contextmanager
     def new(self) -> Iterator[OutputFolder]:
         """Give an empty folder, published when the block ends and removed when it fails.
+
+        That of a job's work becomes part of the job's files.
 
         Raises:
             NodeUnavailableError: the disk is full; also when the block finds out.
@@ -158,10 +176,15 @@ class OutputStore:
         """
         self.sweep()
         output_id = uuid.uuid4().hex
+        destination = current_task().destination if self._store is not None else None
         owner = f"{platform.node()}.{os.getpid()}"
         unfinished = self.folder / f"{output_id}.{owner}{_UNFINISHED}"
         try:
             unfinished.mkdir(parents=True, mode=0o700)
+            if self._store is not None and destination is not None:
+                yield OutputFolder(None, unfinished)
+                self._store.adopt_folder(unfinished, destination)
+                return
             yield OutputFolder(output_id, unfinished)
             os.utime(unfinished)  # its age counts from now
             unfinished.rename(self.folder / output_id)

@@ -19,8 +19,20 @@ ProgressListener = Callable[[float], None]
 class Task:
     """One node's work for one request. Safe to use from several threads."""
 
-    def __init__(self, listener: ProgressListener | None = None) -> None:
-        """Make a task that nobody has cancelled; ``listener`` is told of progress."""
+    def __init__(
+        self,
+        listener: ProgressListener | None = None,
+        destination: str | None = None,
+    ) -> None:
+        """Make a task that nobody has cancelled.
+
+        Args:
+            listener: is told of progress.
+            destination: for a job's work, the folder in the file store for a result of many
+                files.
+
+        """
+        self.destination = destination
         self._listener = listener
         self._cancelled = threading.Event()
 

@@ -93,12 +93,14 @@ class Media:
     """A photo, a video or another file as it came.
 
     Either its encoded bytes are in ``data``, or ``path`` is where it lies on the machine that
-    computes, below a folder that the YAML allows. ``filename`` is its name if it had one.
+    computes, below a folder that the YAML allows, or ``stored`` is its key in the file store of
+    jobs; that one never comes from a request. ``filename`` is its name if it had one.
     """
 
     data: bytes = b""
     filename: str | None = None
     path: str | None = None
+    stored: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ COMMANDS = {
     "node": "serve_app.cli.node:node",
     "models": "serve_app.cli.models:models",
     "analyze": "serve_app.cli.analyze:analyze",
+    "jobs": "serve_app.cli.jobs:jobs",
     "systemd": "serve_app.cli.systemd:systemd",
 }
 """Command to where it is; imported when it is called, since importing Ray takes seconds on a Pi."""

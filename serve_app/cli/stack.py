@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import click
 import httpx2
@@ -83,7 +84,9 @@ def up(  # noqa: PLR0913 - one for each option
         console.print(f"Already running at [bold]{running.url}[/] ({running.config}).")
         console.print("To change it: cl-serve deploy FILE. To end it: cl-serve down.")
         return
-    overrides = {"port": port, "offline": offline or None}
+    overrides: dict[str, Any] = {"port": port, "offline": offline or None}
+    if state is not None:  # another stack, other jobs
+        overrides["jobs_folder"] = str(stack.folder.resolve() / "jobs")
     file = _file(stack, config, last=last).with_overrides(**overrides)
     store = open_models(file.args.models)
     graph = check_graph(file, store)

@@ -27,6 +27,9 @@ _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _COUNTED_PREFIX = "/v1/"
 """Only these requests count against the limit, so that health stays visible under load."""
 
+_STREAMED_PREFIX = "/jobs"
+"""Bodies of these requests go to disk and may be larger."""
+
 RETRY_STATUS = 503
 
 OTHER_ROUTE = "other"
@@ -36,10 +39,26 @@ OTHER_ROUTE = "other"
 class RequestGuard:
     """Gives each request an id, bounds how many run and how much they send."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, *, echo_request_id: bool = True) -> None:
-        """Wrap ``app``; ``echo_request_id`` is off where Serve puts the id into responses."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        *,
+        max_job_bytes: int = 0,
+        echo_request_id: bool = True,
+    ) -> None:
+        """Wrap an app.
+
+        Args:
+            app: what answers.
+            limits: the bounds.
+            max_job_bytes: body size of a job's submission, where jobs are kept.
+            echo_request_id: off where Serve puts the id into responses.
+
+        """
         self._app = app
         self._limits = limits
+        self._max_job_bytes = max_job_bytes
         self._echo_request_id = echo_request_id
         self._running = 0
         set_up_logs()
@@ -79,20 +98,28 @@ class RequestGuard:
             await send(message)
 
         counted = scope["path"].startswith(_COUNTED_PREFIX) and scope["method"] == "POST"
-        refusal = self._refusal(headers, counted=counted)
+        streamed = scope["path"].startswith(_STREAMED_PREFIX)
+        max_bytes = max(streamed * self._max_job_bytes, self._limits.max_upload_bytes)
+        refusal = self._refusal(headers, max_bytes, counted=counted)
         if refusal is not None:
             await problem_response(refusal, request_id)(scope, receive, send_with_id)
             return
         self._running += counted
         try:
-            await self._app(scope, self._bounded(receive), send_with_id)
+            await self._app(scope, _bounded(receive, max_bytes), send_with_id)
         finally:
             self._running -= counted
 
-    def _refusal(self, headers: Headers, *, counted: bool) -> ClServeError | None:
+    def _refusal(
+        self,
+        headers: Headers,
+        max_bytes: int,
+        *,
+        counted: bool,
+    ) -> ClServeError | None:
         declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._limits.max_upload_bytes:
-            return self._too_large()
+        if declared.isdecimal() and int(declared) > max_bytes:
+            return _too_large(max_bytes)
         if counted and self._running >= self._limits.max_concurrent_requests:
             return OverloadedError(
                 f"{self._running} requests are in work already, which is this server's limit; "
@@ -100,22 +127,24 @@ class RequestGuard:
             )
         return None
 
-    def _bounded(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limits.max_upload_bytes:
-                raise self._too_large()
-            return message
+def _bounded(receive: Receive, max_bytes: int) -> Receive:
+    received = 0
 
-        return bounded
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        return message
 
-    def _too_large(self) -> TooLargeError:
-        limit_mib = self._limits.max_upload_bytes / 2**20
-        return TooLargeError(f"the request body is larger than the limit of {limit_mib:g} MiB")
+    return bounded
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    limit_mib = max_bytes / 2**20
+    return TooLargeError(f"the request body is larger than the limit of {limit_mib:g} MiB")
 
 
 def _use_in_logs(request_id: str) -> None:

@@ -4,7 +4,8 @@ It stays undecorated, so that the HTTP app is tested without a cluster; ``app.py
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any
 
@@ -22,19 +23,26 @@ from deployments.runtime.errors import (
     ClServeError,
     InvalidParameterError,
 )
+from deployments.runtime.folders import AllowedFolders
 from deployments.runtime.types import Upload
-from serve_app.config import Limits
+from serve_app.calls import Progress
+from serve_app.config import AppArgs, Limits
 from serve_app.graph import INGRESS, Graph
 from serve_app.host import Host
 from serve_app.hosted import NodeWithSettings
 from serve_app.http.about import AboutRoutes
 from serve_app.http.guard import RequestGuard, problem_response
+from serve_app.http.jobs import JobPlaces, JobRoutes
 from serve_app.http.outputs import OutputRoutes
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
+from serve_app.jobs.folders import INCOMING
+from serve_app.jobs.job import JobWork, Outcome
+from serve_app.jobs.remote_runner import RemoteRunner
+from serve_app.jobs.work import JobWorker
 from serve_app.pipeline import Analysis, Pipeline
 from serve_app.remote_host import RemoteHost
-from serve_app.stores import Stores
+from serve_app.stores import Stores, jobs_folder
 from serve_app.validation import wrong_value
 
 logger = logging.getLogger("ray.serve")
@@ -49,12 +57,15 @@ class Ingress:
         handles: Mapping[str, DeploymentHandle],
         local_nodes: Sequence[NodeWithSettings],
         stores: Stores,
-        limits: Limits,
+        args: AppArgs,
+        jobs: DeploymentHandle | None = None,
     ) -> None:
-        """Connect the graph to its hosts; ``handles`` has every deployment but this one."""
+        """Connect the graph to its hosts; ``handles`` has every deployment that hosts nodes."""
+        limits = args.limits
         self._graph = graph
+        self._args = args
+        self._jobs = jobs
         self._stores = stores
-        self._limits = limits
         self._local = Host(local_nodes) if local_nodes else None
         hosts: dict[str, Host | RemoteHost] = {
             name: RemoteHost(name, handle) for name, handle in handles.items()
@@ -62,6 +73,10 @@ class Ingress:
         if self._local is not None:
             hosts[INGRESS] = self._local
         self._pipeline = Pipeline(graph, hosts, limits)
+        self._worker: JobWorker | None = None
+        if stores.files is not None:
+            files = AllowedFolders(args.files.readable_folders)
+            self._worker = JobWorker(self._pipeline, stores.files, files, limits.max_pixels)
 
     def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Take new tuning of the nodes hosted here."""
@@ -78,11 +93,27 @@ class Ingress:
         """Answer a handle call; see ``Pipeline.analyze``."""
         return await self._pipeline.analyze(upload, outputs, params, timeout_s)
 
+    async def work(self, work: JobWork) -> AsyncIterator[Progress | Outcome]:
+        """Do one attempt at a job, for the runner; see ``JobWorker.run``."""
+        assert self._worker is not None, "the runner is there with ``args.jobs``"  # noqa: S101 - narrows the type
+        async with aclosing(self._worker.run(work)) as news:
+            async for item in news:
+                yield item
+
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP app, once the constructor has run."""
-        app = build_http_app(self._graph, self._pipeline, self._stores, self._limits)
-        # Serve puts the request id into the response itself, so the guard must not.
-        app.add_middleware(RequestGuard, limits=self._limits, echo_request_id=False)
+        limits, spec = self._args.limits, self._args.jobs
+        jobs = None
+        if self._jobs is not None and spec is not None and self._stores.files is not None:
+            places = JobPlaces(self._stores.files, jobs_folder(spec) / INCOMING)
+            jobs = JobRoutes(self._graph, RemoteRunner(self._jobs), places, limits.max_files)
+        app = build_http_app(self._graph, self._pipeline, self._stores, limits, jobs)
+        app.add_middleware(
+            RequestGuard,
+            limits=limits,
+            max_job_bytes=spec.max_upload_bytes if spec else 0,
+            echo_request_id=False,  # Serve puts the request id into the response itself
+        )
         return app
 
 
@@ -91,6 +122,7 @@ def build_http_app(
     pipeline: Pipeline,
     stores: Stores,
     limits: Limits,
+    jobs: JobRoutes | None = None,
 ) -> FastAPI:
     """Build the HTTP app over a pipeline; the caller adds the ``RequestGuard``."""
     app = FastAPI(
@@ -111,6 +143,8 @@ def build_http_app(
         },
     )
     app.include_router(AboutRoutes(graph, pipeline, stores.models).router, tags=["about"])
+    if jobs is not None:
+        app.include_router(jobs.router, tags=["jobs"])
     patch_fastapi(app)  # /docs from this machine: FastAPI's own fetches scripts from elsewhere
     nodes = NodeRoutes(graph, pipeline, limits)
     app.include_router(nodes.router, tags=["capabilities"])

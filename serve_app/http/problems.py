@@ -29,6 +29,8 @@ PROBLEMS: dict[type[errors.ClServeError], Problem] = {
     errors.UnknownOutputError: Problem(404, "unknown-output", "No such output"),
     errors.ForbiddenPathError: Problem(403, "forbidden-path", "The path is not allowed"),
     errors.PathNotFoundError: Problem(404, "path-not-found", "Nothing is there"),
+    errors.UnknownJobError: Problem(404, "unknown-job", "No such job"),
+    errors.JobStateError: Problem(409, "job-state", "The job is in another state"),
     errors.ConfigError: Problem(500, "config", "The configuration is wrong"),
     errors.ModelError: Problem(503, "model", "A model can't be used"),
     errors.UnknownModelError: Problem(404, "unknown-model", "No such model"),
@@ -46,6 +48,7 @@ PROBLEMS: dict[type[errors.ClServeError], Problem] = {
     errors.DeadlineExceededError: Problem(504, "deadline-exceeded", "Took too long"),
     errors.CancelledRequestError: Problem(499, "cancelled", "The request was cancelled"),
     errors.NodeUnavailableError: Problem(503, "node-unavailable", "A node can't answer just now"),
+    errors.StorageFullError: Problem(507, "storage-full", "There is no room"),
     errors.DependencyFailedError: Problem(503, "dependency-failed", "A needed node has failed"),
     errors.StackError: Problem(500, "stack", "The Ray stack has a problem"),
 }

@@ -6,7 +6,6 @@ so a state file that outlived a power cut is recognised as stale.
 """
 
 import json
-import os
 import shutil
 import time
 import uuid
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from deployments.runtime.errors import StackError
+from serve_app.settings import default_state_folder
 from serve_app.stack.history import History
 from serve_app.stack.processes import Mark, listener_on
 from serve_app.stack.ray_folder import make_ray_folder
@@ -92,12 +92,6 @@ class RunningStack:
     def serve_api(self) -> ServeApi:
         """Open Serve's declarative API."""
         return ServeApi(f"http://127.0.0.1:{self.ports['dashboard']}", Path(self.token))
-
-
-def default_state_folder() -> Path:
-    """Folder of the state file: ``$XDG_STATE_HOME/cl-ml-serve``."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "cl-ml-serve"
 
 
 class Stack:
