@@ -6,6 +6,7 @@ through memory as a whole, except where its bytes are given. All methods block.
 
 import errno
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,6 +31,7 @@ NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 S3_PREFIX = "s3://"
 S3_OPTIONS = ("endpoint", "region")
+_S3_URL = re.compile(r"s3://[^/]+(/[^/]+)*")
 
 _NO_SUCH_ERRNOS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 
@@ -170,14 +172,12 @@ class FileStore:
         return S3Place(self.url.removeprefix(S3_PREFIX), self._options)
 
     def _check(self) -> None:
-        if not self.url.startswith(S3_PREFIX):
-            if not Path(self.url).is_absolute():
-                raise ConfigError(
-                    f"expected an absolute folder or s3://bucket/prefix, got {self.url!r}",
-                )
+        if Path(self.url).is_absolute():
             return
-        if not self.url.removeprefix(S3_PREFIX).split("/")[0]:
-            raise ConfigError(f"expected s3://bucket/prefix, got {self.url!r}")
+        if not _S3_URL.fullmatch(self.url):
+            raise ConfigError(
+                f"expected an absolute folder or s3://bucket/prefix, got {self.url!r}",
+            )
         for name in self._options:
             if name not in S3_OPTIONS:
                 raise ConfigError(

@@ -103,10 +103,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP app, once the constructor has run."""
         limits, spec = self._args.limits, self._args.jobs
-        jobs = None
-        if self._jobs is not None and spec is not None and self._stores.files is not None:
-            places = JobPlaces(self._stores.files, jobs_folder(spec) / INCOMING)
-            jobs = JobRoutes(self._graph, RemoteRunner(self._jobs), places, limits.max_files)
+        jobs = job_routes(self._graph, self._args, self._stores, self._jobs)
         app = build_http_app(self._graph, self._pipeline, self._stores, limits, jobs)
         app.add_middleware(
             RequestGuard,
@@ -115,6 +112,19 @@ class Ingress:
             echo_request_id=False,  # Serve puts the request id into the response itself
         )
         return app
+
+
+def job_routes(
+    graph: Graph,
+    args: AppArgs,
+    stores: Stores,
+    handle: DeploymentHandle | None,
+) -> JobRoutes | None:
+    """Make the routes of jobs over the runner's handle; None without jobs."""
+    if args.jobs is None or stores.files is None:
+        return None
+    places = JobPlaces(stores.files, jobs_folder(args.jobs) / INCOMING)
+    return JobRoutes(graph, RemoteRunner(handle), places, args.limits)
 
 
 def build_http_app(

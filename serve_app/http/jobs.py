@@ -29,6 +29,7 @@ from deployments.runtime.errors import (
 from deployments.runtime.file_store import FileStore
 from deployments.runtime.media_type import mime_of_name
 from deployments.runtime.types import Media, Upload
+from serve_app.config import Limits
 from serve_app.graph import Graph
 from serve_app.http.encoding import EVENT_STREAM
 from serve_app.http.events import KEEPALIVE_S
@@ -36,6 +37,7 @@ from serve_app.http.outputs import MEDIA_TYPES
 from serve_app.http.problems import PROBLEM_JSON, problem_body
 from serve_app.http.stored_file import stored_file_response
 from serve_app.http.streamed_form import ReceivedFile, receive
+from serve_app.http.uploads import check_texts
 from serve_app.jobs.folders import key_of
 from serve_app.jobs.job import ANALYZE, INPUT, Job, JobFilter, JobRequest, JobStats, JobStatus
 from serve_app.jobs.remote_runner import RemoteRunner
@@ -67,13 +69,13 @@ class JobRoutes:
     """``/jobs``, and the routes beside it that clients of the original system call."""
 
     def __init__(
-        self, graph: Graph, runner: RemoteRunner, places: JobPlaces, max_files: int
+        self, graph: Graph, runner: RemoteRunner, places: JobPlaces, limits: Limits
     ) -> None:
-        """Make the routes; ``router`` holds them. ``max_files`` bounds a batch."""
+        """Make the routes; ``router`` holds them."""
         self._graph = graph
         self._runner = runner
         self._places = places
-        self._max_files = max_files
+        self._limits = limits
         self.router = APIRouter()
         add = self.router.add_api_route
         for path, submit, summary in (
@@ -281,7 +283,9 @@ class JobRoutes:
         request: Request,
     ) -> AsyncIterator[tuple[list[tuple[str, str]], Sequence[ReceivedFile]]]:
         """Receive a body, and give all fields, those of the query too, and the files."""
-        async with receive(request, self._places.incoming, max_files=self._max_files) as form:
+        async with receive(
+            request, self._places.incoming, max_files=self._limits.max_files
+        ) as form:
             yield [*request.query_params.multi_items(), *form.fields], form.files
 
     def _job_request(self, task: str, submission: Submission, key: str | None) -> JobRequest:
@@ -308,6 +312,7 @@ class JobRoutes:
                 raise EmptyInputError(f"{file.filename or 'the file'!r} is empty: 0 bytes")
             media = Media(stored=file.filename)
             wanted = replace(wanted, input_name=file.filename, input_bytes=file.size_bytes)
+        check_texts(wanted.texts, self._limits)
         require(self._graph.roots(wanted.outputs), Upload(media, wanted.texts))
         store = self._places.store
         if file is not None:
@@ -358,7 +363,7 @@ def _event(kind: str, body: dict[str, Any]) -> bytes:
 def _body(*, batch: bool) -> dict[str, Any]:
     """Describe a submission in OpenAPI."""
     properties: dict[str, Any] = {
-        "priority": {"type": "string", "default": "5", "description": "0 to 10, most urgent."},
+        "priority": {"type": "string", "default": "5", "description": "0, most urgent, to 10."},
         "webhook": {"type": "string", "description": "URL to call when the job has ended."},
         "text": {"type": "array", "items": _FIELD},
     }

@@ -8,7 +8,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from deployments.runtime.file_store import FileStore
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def stored_file_response(
@@ -40,19 +40,21 @@ def stored_file_response(
     path = store.local_path(key)
     if path is not None:
         return FileResponse(path, media_type=media_type, headers=headers)
-    return _streamed(store, key, info.size_bytes, request, media_type, headers)
+    headers["content-type"] = media_type
+    return _streamed(store, key, info.size_bytes, request, headers)
 
 
-def _streamed(  # noqa: PLR0913 - one call, private
+def _streamed(
     store: FileStore,
     key: str,
     size_bytes: int,
     request: Request,
-    media_type: str,
     headers: dict[str, str],
 ) -> Response:
     start, stop, status = 0, size_bytes, 200
     asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    if request.headers.get("if-range", headers["etag"]) != headers["etag"]:
+        asked = None  # it has a part of another file, and wants the whole of this one
     if asked is not None and (asked[1] or asked[2]):
         status = 206
         start = int(asked[1]) if asked[1] else max(0, size_bytes - int(asked[2]))
@@ -63,6 +65,6 @@ def _streamed(  # noqa: PLR0913 - one call, private
         headers["content-range"] = f"bytes {start}-{stop - 1}/{size_bytes}"
     headers["content-length"] = str(stop - start)
     if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type=media_type)
+        return Response(status_code=status, headers=headers)
     parts = store.read(key, start, stop)
-    return StreamingResponse(parts, status, headers, media_type)
+    return StreamingResponse(parts, status, headers)

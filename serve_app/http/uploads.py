@@ -78,7 +78,7 @@ async def read_uploads(request: Request, roots: frozenset[str], limits: Limits) 
     else:
         found = _read_raw(await request.body(), request, roots)
     for upload in found.uploads:
-        _check_texts(upload.texts, limits)
+        check_texts(upload.texts, limits)
         require(roots, upload)
     return found
 
@@ -140,7 +140,8 @@ def _read_raw(body: bytes, request: Request, roots: frozenset[str]) -> Uploads:
         raise InvalidParameterError(f"the text is not UTF-8: {error}") from error
 
 
-def _check_texts(texts: tuple[str, ...], limits: Limits) -> None:
+def check_texts(texts: tuple[str, ...], limits: Limits) -> None:
+    """Refuse too many, or too long, texts. Raises ``TooLargeError``."""
     if len(texts) > limits.max_files:
         raise TooLargeError(f"{len(texts)} texts; the limit is {limits.max_files}")
     longest = max(map(len, texts), default=0)

@@ -84,7 +84,7 @@ class Jobs:
             work: a capability, a node's name, or several of them, which share what they can.
             source: as for ``Client.run``; a ``Path`` is sent in pieces, however large it is.
             params: parameters, each of which goes to the node that takes them.
-            priority: 0 to 10; 10 is the most urgent.
+            priority: 0 to 10; 0 is the most urgent.
             webhook: URL to call when the job has ended, one that the YAML allows.
             idempotency_key: a second submission with this key returns the first one's job.
 
@@ -98,7 +98,7 @@ class Jobs:
         """
         if not 0 <= priority <= MAX_PRIORITY:
             raise InvalidParameterError(
-                f"priority: expected 0 to {MAX_PRIORITY}, which is the most urgent, got {priority}",
+                f"priority: expected 0, which is the most urgent, to {MAX_PRIORITY}, got {priority}",
             )
         several = not isinstance(work, str | type)
         outputs = tuple(map(name_of, work)) if several else (name_of(work),)

@@ -23,8 +23,6 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, Serializer
 from dbos import _dbos as dbos_module
 
-from serve_app.jobs.job import MAX_PRIORITY
-
 logger = logging.getLogger("ray.serve")
 
 JOBS = "jobs"
@@ -109,18 +107,15 @@ class Engine:
         DBOS(config=self._config)
         DBOS.workflow(name=JOBS)(_named(JOBS, on_loop(attempt)))
         DBOS.workflow(name=WEBHOOKS)(_named(WEBHOOKS, on_loop(deliver)))
+        for name, concurrency in ((JOBS, self._max_concurrent), (WEBHOOKS, CONCURRENT_WEBHOOKS)):
+            self.client.register_queue(
+                name,
+                worker_concurrency=concurrency,
+                polling_interval_sec=POLL_S,
+                on_conflict="always_update",
+            )
         with _wakeable_queues(self._wake):
             DBOS.launch()
-            for name, concurrency in (
-                (JOBS, self._max_concurrent),
-                (WEBHOOKS, CONCURRENT_WEBHOOKS),
-            ):
-                DBOS.register_queue(
-                    name,
-                    worker_concurrency=concurrency,
-                    polling_interval_sec=POLL_S,
-                    on_conflict="always_update",
-                )
 
     def stop(self) -> None:
         """Do no more work; what runs is left to whoever launches next."""
@@ -146,9 +141,9 @@ class Engine:
     ) -> None:
         """Put an attempt at a job into the queue, within a transaction.
 
-        ``priority`` is 0 to 10, and 10 is the most urgent.
+        ``priority`` is 0 to 10, and 0 is the most urgent.
         """
-        self._put(connection, JOBS, job_id, number, MAX_PRIORITY - priority + 1, delay_s)
+        self._put(connection, JOBS, job_id, number, priority + 1, delay_s)
 
     def put_webhook(
         self,

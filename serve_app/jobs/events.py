@@ -16,6 +16,10 @@ from serve_app.schema import EventsSpec
 PROGRESS_S = 1.0
 """Between two events of one job's progress."""
 
+LISTENING_S = 1.0
+"""After its submission a job's end is not told to the broker earlier: clients of the original
+system listen for a job only when they have its id and have asked how it stands."""
+
 Kind = Literal["queued", "started", "progress", "completed", "failed"]
 
 
@@ -64,8 +68,14 @@ class Events:
         self._told_at_s[job.job_id] = now_s
         if job.ended:
             del self._told_at_s[job.job_id]
-        if self._mqtt is not None:
-            self._mqtt.publish(JobEvent(kind, job))
+        if self._mqtt is None:
+            return
+        event = JobEvent(kind, job)
+        late_s = job.created_at / 1000 + LISTENING_S - time.time()
+        if job.ended and late_s > 0:
+            asyncio.get_running_loop().call_later(late_s, self._mqtt.publish, event)
+        else:
+            self._mqtt.publish(event)
 
     @contextmanager
     def of(self, job_id: str) -> Iterator[asyncio.Event]:

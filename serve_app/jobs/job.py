@@ -17,7 +17,8 @@ ANALYZE = "analyze"
 
 DEFAULT_PRIORITY = 5
 MAX_PRIORITY = 10
-"""Priorities go from 0 to 10, and 10 is the most urgent; among equals the oldest is first."""
+"""Priorities go from 0, the most urgent, to 10, as the original system's SDK has it; among equals
+the oldest is first."""
 
 INPUT = "input"
 """Folder of a job's files with what was sent."""
@@ -37,7 +38,7 @@ class JobRequest:
         input_path: a file on the machine's own disk that was named instead; or None.
         input_bytes: the size of what was sent.
         texts: the texts that were sent.
-        priority: 0 to 10; 10 is the most urgent.
+        priority: 0 to 10; 0 is the most urgent.
         webhook: where to tell that it has ended, or None.
         idempotency_key: a second submission with the same key is the same job.
         batch_id: what the jobs of one batch have in common, or None.

@@ -15,6 +15,7 @@ from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.ports import free_ports
 from serve_app.stack.processes import listener_on
+from tests.mosquitto import mosquitto
 from tests.stand_in_graph import on_stand_ins
 
 
@@ -42,13 +43,16 @@ def allowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def serve_file(allowed: Path, tmp_path_factory: pytest.TempPathFactory) -> ServeFile:
+def serve_file(allowed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeFile]:
     """Give the default file, on a free port, with stand-ins for what can't be fetched."""
     file = on_free_port("serve.yaml")
     args = file.raw["applications"][0]["args"]
     args["files"] = {"readable_folders": [str(allowed)]}
     args["outputs"] = {"folder": str(tmp_path_factory.mktemp("outputs"))}
-    return on_stand_ins(file, tmp_path_factory.mktemp("stand-ins"))
+    args["jobs"] = {"folder": str(tmp_path_factory.mktemp("jobs"))}
+    with mosquitto(tmp_path_factory.mktemp("broker")) as port:
+        args["events"] = {"mqtt": {"host": "127.0.0.1", "port": port}}
+        yield on_stand_ins(file, tmp_path_factory.mktemp("stand-ins"))
 
 
 @pytest.fixture(scope="session")

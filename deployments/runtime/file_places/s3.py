@@ -60,7 +60,6 @@ class S3Place:
                 "retries": {"total_max_attempts": ATTEMPTS},
             },
             use_listings_cache=False,  # others write too
-            skip_instance_cache=True,
         )
 
     def adopt(self, path: Path, key: str) -> None:

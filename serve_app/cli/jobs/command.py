@@ -103,7 +103,7 @@ def jobs() -> None:
     type=click.IntRange(0, MAX_PRIORITY),
     default=DEFAULT_PRIORITY,
     show_default=True,
-    help=f"{MAX_PRIORITY} is the most urgent.",
+    help="0 is the most urgent.",
 )
 @click.option("--watch", "watched", is_flag=True, help="Stay until all jobs have ended.")
 @_on_service

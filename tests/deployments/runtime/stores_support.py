@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from unittest import mock
 
 import boto3
@@ -36,6 +37,7 @@ def s3_store(endpoint: str) -> FileStore:
     return FileStore(f"s3://{bucket}/jobs", {"endpoint": endpoint, "region": REGION})
 
 
+@cache
 def s3_client(endpoint: str):  # noqa: ANN201 - boto3 has no types
     """Connect in another way than the store does."""
     return boto3.client("s3", endpoint_url=endpoint, region_name=REGION)

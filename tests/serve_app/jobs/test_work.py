@@ -34,6 +34,7 @@ from serve_app.jobs.work import JobWorker, _Overall
 from serve_app.pipeline import Pipeline
 from serve_app.settings import config_folder
 from serve_app.stores import open_stores
+from tests.deployments.runtime.stores_support import REGION, s3_endpoint, s3_store
 from tests.serve_app.fake import Slow, make_settings, make_wide_graph
 from tests.stand_in_graph import on_stand_ins
 
@@ -110,14 +111,11 @@ class Shop:
         return found
 
 
-@pytest.fixture(scope="module")
-def shop(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def make_shop(folder: Path, jobs: dict[str, object]) -> Shop:
     """Load the shipped graph, with stand-ins for what can't be fetched everywhere."""
-    del store  # installs the models
-    folder = tmp_path_factory.mktemp("jobs")
     file = load_file(config_folder() / "serve.yaml")
     raw_args = file.raw["applications"][0]["args"]
-    raw_args["jobs"] = {"folder": str(folder)}
+    raw_args["jobs"] = {"folder": str(folder), **jobs}
     raw_args["outputs"] = {"folder": str(folder / "outputs")}
     readable = folder / "readable"
     readable.mkdir()
@@ -131,6 +129,13 @@ def shop(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Shop:
         for host, names in graph.hosts.items()
     }
     return Shop(Pipeline(graph, hosts, args.limits), stores.files, readable)
+
+
+@pytest.fixture(scope="module")
+def shop(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Give a worker whose store is a folder."""
+    del store  # installs the models
+    return make_shop(tmp_path_factory.mktemp("jobs"), {})
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +257,21 @@ def test_file_by_its_path(shop: Shop, obama: Media) -> None:
     sent, files_of_sent = shop.outcome("face_detection", obama)
     assert sent.task_output == by_path.task_output
     assert files_of_sent == files
+
+
+def test_store_in_s3(store: ModelStore, obama: Media, video: Media, tmp_path: Path) -> None:
+    """A worker anywhere reads its input from S3, and its files are found there."""
+    del store  # installs the models
+    with s3_endpoint() as endpoint:
+        s3 = s3_store(endpoint)
+        options = {"endpoint": endpoint, "region": REGION}
+        shop = make_shop(tmp_path, {"files": s3.url, "files_options": options})
+        _, files = shop.outcome("face_detection", obama)
+        assert {"output/face_detection.json", "faces/face_0.png"} == set(files)
+        fields = ("variants", VARIANTS)
+        outcome, files = shop.outcome("hls_streaming", video, fields)
+        assert files["output/adaptive.m3u8"].startswith(b"#EXTM3U")
+        assert sum(map(len, files.values())) == outcome.output_bytes
 
 
 @pytest.mark.parametrize(
