@@ -181,4 +181,4 @@ def build(args: BuildArgs) -> Application:
 
         runner = deployment(JOBS, JobRunner, **HEAD_ONLY)
         jobs = runner.bind(args.jobs, args.events, tuple(graph))
-    return ingress.bind(graph, remote, pick(local), stores, args, jobs)
+    return ingress.bind(graph, remote, pick(local), stores, args, jobs=jobs)

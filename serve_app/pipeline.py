@@ -82,12 +82,13 @@ class Pipeline:
         self._limits = limits
         self._hosts: Mapping[str, HostCaller] = hosts
 
-    async def analyze(
+    async def analyze(  # noqa: PLR0913 - two of them are for long work only
         self,
         upload: Upload,
         outputs: Iterable[str],
         params: Mapping[str, Mapping[str, Any]],
         timeout_s: float | None = None,
+        *,
         on_progress: ProgressListener | None = None,
         destination: str | None = None,
     ) -> Analysis:

@@ -92,6 +92,7 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
             ToolError: FFmpeg is missing, failed, was killed, or wrote what is not right.
             DeadlineExceededError: it took too long.
             NodeUnavailableError: the disk is full.
+            StorageFullError: so are the files of jobs.
             CancelledRequestError: nobody waits any more.
 
         """
@@ -117,7 +118,7 @@ class HlsStreaming(Capability[HlsStreamingParams, HlsStream]):
     def _limits(self, params: HlsStreamingParams) -> RunLimits:
         """What one request may take; the store would remove what is too large for it at once."""
         outputs = self.settings.outputs
-        if outputs is None or params.output_folder is not None:
+        if outputs is None or outputs.destination or params.output_folder is not None:
             return self.limits
         return replace(self.limits, max_bytes=min(self.limits.max_bytes, outputs.max_bytes))
 

@@ -115,8 +115,9 @@ class HlsVariant:
 class HlsStream:
     """A video as an HLS stream.
 
-    ``master_playlist`` is where a player begins: below ``/v1/`` of the service, or the absolute
-    path when ``output_folder`` was given; ``output_id`` is None then. ``variants`` go from the
+    ``master_playlist`` is where a player begins: below ``/v1/`` of the service; the absolute path
+    when ``output_folder`` was given; or, for a job without one, the name in the folder that the
+    job chose. ``output_id`` is None in the last two cases. ``variants`` go from the
     lowest bit rate to the highest. ``include_original`` tells whether the video as it is is among
     them; ``notes`` say what of the request was left out and why.
     """

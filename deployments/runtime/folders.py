@@ -164,19 +164,25 @@ class OutputStore:
         self.max_bytes = max_bytes
         self._store = store
 
+    @property
+    def destination(self) -> str | None:
+        """The folder, in the files of jobs, for the output of the work that runs now, if any."""
+        return current_task().destination if self._store is not None else None
+
     @contextmanager
     def new(self) -> Iterator[OutputFolder]:
         """Give an empty folder, published when the block ends and removed when it fails.
 
-        That of a job's work becomes part of the job's files.
+        That of a job's work becomes part of the job's files, at its ``destination``.
 
         Raises:
             NodeUnavailableError: the disk is full; also when the block finds out.
+            StorageFullError: the files of jobs have no room.
 
         """
         self.sweep()
         output_id = uuid.uuid4().hex
-        destination = current_task().destination if self._store is not None else None
+        destination = self.destination
         owner = f"{platform.node()}.{os.getpid()}"
         unfinished = self.folder / f"{output_id}.{owner}{_UNFINISHED}"
         try:

@@ -51,13 +51,14 @@ logger = logging.getLogger("ray.serve")
 class Ingress:
     """Holds the pipeline, and the nodes that the YAML hosts beside it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what app.py binds
         self,
         graph: Graph,
         handles: Mapping[str, DeploymentHandle],
         local_nodes: Sequence[NodeWithSettings],
         stores: Stores,
         args: AppArgs,
+        *,
         jobs: DeploymentHandle | None = None,
     ) -> None:
         """Connect the graph to its hosts; ``handles`` has every deployment that hosts nodes."""
@@ -118,7 +119,7 @@ def job_routes(
     graph: Graph,
     args: AppArgs,
     stores: Stores,
-    handle: DeploymentHandle | None,
+    handle: Any,  # noqa: ANN401 - a handle of Serve, or what stands in for one
 ) -> JobRoutes | None:
     """Make the routes of jobs over the runner's handle; None without jobs."""
     if args.jobs is None or stores.files is None:

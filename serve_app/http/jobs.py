@@ -48,6 +48,7 @@ from serve_app.roots import require
 BATCH = "batch"
 MAX_LISTED = 500
 DAY_S = 24 * 3600.0
+BYTES = "application/octet-stream"
 
 _FIELD = {"type": "string"}
 _BINARY = {"type": "string", "format": "binary"}
@@ -190,10 +191,11 @@ class JobRoutes:
 
     async def find(  # noqa: PLR0913 - the query
         self,
+        *,
         status: JobStatus | None = None,
         task: str | None = None,
         batch_id: str | None = None,
-        dead_letter: bool | None = None,  # noqa: FBT001 - the query
+        dead_letter: bool | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, Any]:
@@ -235,7 +237,7 @@ class JobRoutes:
         """Answer with a file."""
         job = await self._runner.again("get", job_id)
         name = Path(path).name
-        media_type = MEDIA_TYPES.get(Path(path).suffix) or mime_of_name(name)
+        media_type = MEDIA_TYPES.get(Path(path).suffix) or mime_of_name(name) or BYTES
         return await asyncio.to_thread(
             stored_file_response,
             self._places.store,

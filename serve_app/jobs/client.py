@@ -98,7 +98,7 @@ class Jobs:
         """
         if not 0 <= priority <= MAX_PRIORITY:
             raise InvalidParameterError(
-                f"priority: expected 0, which is the most urgent, to {MAX_PRIORITY}, got {priority}",
+                f"priority: expected 0, most urgent, to {MAX_PRIORITY}, got {priority}",
             )
         several = not isinstance(work, str | type)
         outputs = tuple(map(name_of, work)) if several else (name_of(work),)

@@ -20,8 +20,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSConfig, Serializer
-from dbos import _dbos as dbos_module
+from dbos import DBOS, DBOSClient, DBOSConfig, Serializer, _dbos
 
 logger = logging.getLogger("ray.serve")
 
@@ -39,7 +38,14 @@ FIRST_PAUSE_S = 0.03
 """Between looks after a wake-up, doubling up to ``POLL_S``: a slot becomes free a little after its
 job has ended. No two looks are closer, however often they are woken: each takes 4 ms of a core."""
 
+STOP_TIMEOUT_S = 5.0
+
 CONCURRENT_WEBHOOKS = 4
+
+_QUEUE_THREAD = "queue-worker-"
+"""How DBOS names the threads that look for work, before the queue's name."""
+
+_WOKEN = (f"{_QUEUE_THREAD}{JOBS}", f"{_QUEUE_THREAD}{WEBHOOKS}")
 
 ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 """States of a workflow that will not run any more."""
@@ -100,10 +106,11 @@ class Engine:
                 try:
                     await asyncio.wrap_future(work)
                 finally:
-                    self._wake()
+                    self.wake()
 
             return run
 
+        self._wake = _Wake()
         DBOS(config=self._config)
         DBOS.workflow(name=JOBS)(_named(JOBS, on_loop(attempt)))
         DBOS.workflow(name=WEBHOOKS)(_named(WEBHOOKS, on_loop(deliver)))
@@ -120,6 +127,9 @@ class Engine:
     def stop(self) -> None:
         """Do no more work; what runs is left to whoever launches next."""
         self._wake.stop()
+        for thread in threading.enumerate():
+            if thread.name in _WOKEN:
+                thread.join(STOP_TIMEOUT_S)  # it would still take work that nobody does
         DBOS.destroy(destroy_registry=True)
 
     def close(self) -> None:
@@ -143,7 +153,7 @@ class Engine:
 
         ``priority`` is 0 to 10, and 0 is the most urgent.
         """
-        self._put(connection, JOBS, job_id, number, priority + 1, delay_s)
+        self._put(connection, JOBS, job_id, number, priority=priority + 1, delay_s=delay_s)
 
     def put_webhook(
         self,
@@ -153,7 +163,7 @@ class Engine:
         delay_s: float = 0.0,
     ) -> None:
         """Put a delivery of a job's webhook into the queue, within a transaction."""
-        self._put(connection, WEBHOOKS, job_id, number, 1, delay_s)
+        self._put(connection, WEBHOOKS, job_id, number, priority=1, delay_s=delay_s)
 
     def cancel(self, job_id: str, numbers: range) -> None:
         """Take attempts out of the queue that have not begun."""
@@ -182,12 +192,13 @@ class Engine:
             self.client.delete_workflows([status.workflow_id for status in ended])
         return len(ended)
 
-    def _put(  # noqa: PLR0913 - one call, private
+    def _put(  # noqa: PLR0913 - private
         self,
         connection: sa.Connection,
         queue: str,
         job_id: str,
         number: int,
+        *,
         priority: int,
         delay_s: float,
     ) -> None:
@@ -219,13 +230,17 @@ class _Wake:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._number = 0
+        self.stopped = False
 
     def __call__(self) -> None:
         with self._changed:
             self._number += 1
             self._changed.notify_all()
 
-    stop = __call__
+    def stop(self) -> None:
+        """Tell the threads to end."""
+        self.stopped = True
+        self()
 
     def wait(self, seen: int, timeout_s: float) -> int:
         """Wait until somebody has called, or has since ``seen``; return the number of calls."""
@@ -243,10 +258,10 @@ class _WakeableEvent:
         self._local = threading.local()
 
     def is_set(self) -> bool:
-        return self._stop.is_set()
+        return self._wake.stopped or self._stop.is_set()
 
     def wait(self, timeout: float) -> bool:
-        if not threading.current_thread().name.endswith((f"-{JOBS}", f"-{WEBHOOKS}")):
+        if threading.current_thread().name not in _WOKEN:
             return self._stop.wait(timeout)
         local = self._local
         if not hasattr(local, "pause_s"):
@@ -260,22 +275,23 @@ class _WakeableEvent:
         local.seen = seen
         local.pause_s = FIRST_PAUSE_S if woken else 2 * pause_s
         local.looked_s = time.monotonic()
-        return self._stop.is_set()
+        return self.is_set()
 
 
 @contextlib.contextmanager
 def _wakeable_queues(wake: _Wake) -> Any:  # noqa: ANN401 - a context manager
     """Let the queue threads that DBOS starts meanwhile be woken."""
-    original = dbos_module.queue_thread
+    name = "queue_thread"
+    original = getattr(_dbos, name)
 
     def queue_thread(stop_event: threading.Event, dbos: DBOS) -> None:
-        original(_WakeableEvent(stop_event, wake), dbos)  # pyright: ignore[reportArgumentType] - all that is called of it
+        original(_WakeableEvent(stop_event, wake), dbos)
 
-    dbos_module.queue_thread = queue_thread
+    setattr(_dbos, name, queue_thread)
     try:
         yield
     finally:
-        dbos_module.queue_thread = original
+        setattr(_dbos, name, original)
 
 
 async def _awaited(function: Attempt, job_id: str, number: int) -> None:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Collection
 
-import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.runtime.errors import ClServeError
 from serve_app.jobs.engine import Engine
@@ -67,7 +67,7 @@ class Housekeeping:
                 if time.monotonic() - swept_s > LEFTOVER_AGE_S / 24:
                     await asyncio.to_thread(self._sweep)
                     swept_s = time.monotonic()
-            except (OSError, ClServeError, sa.exc.SQLAlchemyError):
+            except (OSError, ClServeError, SQLAlchemyError):
                 logger.warning("keeping house failed; trying again soon", exc_info=True)
             await asyncio.sleep(PERIOD_S)
 

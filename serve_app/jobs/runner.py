@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from deployments.runtime.errors import (
     CancelledRequestError,
@@ -284,7 +285,7 @@ class JobRunner:
         while True:
             await asyncio.sleep(RUN_CHECK_S)
             for job_id, task in tuple(self._running.items()):
-                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                with contextlib.suppress(SQLAlchemyError):
                     try:
                         job = await asyncio.to_thread(self._table.get, job_id)
                     except UnknownJobError:

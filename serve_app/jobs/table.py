@@ -16,6 +16,15 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
+from sqlalchemy import event
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as DatabaseTimeoutError,
+)
 
 from deployments.runtime.errors import (
     InvalidParameterError,
@@ -103,7 +112,7 @@ def open_database(url: str | None, folder: Path) -> sa.Engine:
         ):
             connection.execute(f"PRAGMA {pragma}")
 
-    sa.event.listen(engine, "connect", prepare)
+    event.listen(engine, "connect", prepare)
     return engine
 
 
@@ -129,7 +138,7 @@ class JobTable:
         """
         try:
             return self._add(request, also)
-        except sa.exc.IntegrityError:  # somebody else has just submitted the same
+        except IntegrityError:  # somebody else has just submitted the same
             return self._add(request, also)
 
     def get(self, job_id: str) -> Job:
@@ -392,7 +401,7 @@ def _told() -> Iterator[None]:
     """Say what is wrong with a database in words that help."""
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+    except (OperationalError, InterfaceError) as error:
         if "disk is full" in str(error.orig) or "No space left" in str(error.orig):
             raise StorageFullError(
                 f"the disk with the table of jobs is full: {error.orig}; free some space",
@@ -400,7 +409,7 @@ def _told() -> Iterator[None]:
         raise NodeUnavailableError(
             f"the database of jobs does not answer, try again shortly: {error.orig}",
         ) from error
-    except sa.exc.TimeoutError as error:
+    except DatabaseTimeoutError as error:
         raise NodeUnavailableError("the database of jobs is busy; try again shortly") from error
 
 

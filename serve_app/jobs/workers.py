@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError
-from ray.serve.handle import DeploymentHandle
 
 from deployments.runtime.errors import ClServeError, NodeUnavailableError, OverloadedError
 from serve_app.calls import Progress
@@ -29,7 +28,7 @@ class RemoteWorker:
 
     def __init__(self) -> None:
         """Ask for no handle yet: the ingress starts after this deployment."""
-        self._handle: DeploymentHandle | None = None
+        self._handle: Any = None
 
     async def run(self, work: JobWork) -> AsyncGenerator[Progress | Outcome, None]:
         """Yield progress, and the outcome at last.

@@ -8,8 +8,10 @@ import pytest
 from deployments.runtime.models import ModelStore, default_cache_folder
 from deployments.runtime.types import Media
 from tests.cluster.cluster import Cluster, join
+from tests.cluster.crashing_capability import write_package
 from tests.cluster.figures import FIGURES, say
 from tests.cluster.lan import network, why_not
+from tests.cluster.one_machine import OneMachine
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -17,6 +19,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if FIGURES:
         terminalreporter.section("figures")
         terminalreporter.write("\n".join(FIGURES) + "\n")
+
+
+@pytest.fixture(scope="session")
+def machine(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneMachine]:
+    """Run one stack for all tests of a single machine; each begins where the one before ended."""
+    store.pull("blazeface_short_range")
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "packages").mkdir()
+    write_package(folder / "packages")
+    machine = OneMachine(folder, folder / "packages")
+    assert machine.run("up", "--config", machine.file()).returncode == 0
+    yield machine
+    assert machine.run("down").returncode == 0
 
 
 @pytest.fixture(scope="session")

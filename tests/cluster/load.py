@@ -18,6 +18,10 @@ import httpx2
 NO_ANSWER = 0
 """In place of the status of a request without an answer: refused, cut off or timed out."""
 
+REFUSED_PAUSE_S = 0.1
+"""Of a client that got no answer: refusals come at once, and asking without a pause would take
+the processors from what is being started again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -142,10 +146,12 @@ class Load:
     async def _client(self, http: httpx2.AsyncClient, number: int) -> None:
         sent = number
         while not self._over.is_set():
-            self._answers.append(await self._ask(http, self._urls[sent % len(self._urls)]))
+            answer = await self._ask(http, self._urls[sent % len(self._urls)])
+            self._answers.append(answer)
             sent += 1
-            if self._pause_s:
-                await asyncio.sleep(self._pause_s)
+            pause_s = self._pause_s if answer.status != NO_ANSWER else REFUSED_PAUSE_S
+            if pause_s:
+                await asyncio.sleep(pause_s)
 
     async def _ask(self, http: httpx2.AsyncClient, url: str) -> Answer:
         began_s = time.monotonic()

@@ -2,13 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psutil
 import pytest
 
 from deployments.runtime.errors import StackError
-from deployments.runtime.models import ModelStore
 from serve_app.status import read_status
 from tests.cluster.load import NO_ANSWER, Report
 from tests.cluster.one_machine import CLIENTS, OneMachine
@@ -16,17 +15,6 @@ from tests.cluster.one_machine import CLIENTS, OneMachine
 pytestmark = pytest.mark.cluster
 
 BACK_TIMEOUT_S = 180.0
-
-
-@pytest.fixture(scope="module")
-def machine(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneMachine]:
-    """Run a stack for all tests of this file."""
-    del store  # installs the models
-    folder = tmp_path_factory.mktemp("faults")
-    machine = OneMachine(folder, folder)
-    assert machine.run("up", "--config", machine.file()).returncode == 0
-    yield machine
-    assert machine.run("down").returncode == 0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

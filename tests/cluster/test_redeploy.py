@@ -7,24 +7,16 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from deployments.runtime.models import ModelStore
-from tests.cluster.crashing_capability import write_package
 from tests.cluster.load import Report
 from tests.cluster.one_machine import OneMachine
 
 pytestmark = pytest.mark.cluster
 
 
-@pytest.fixture(scope="module")
-def machine(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneMachine]:
-    """Run a stack for all tests of this file; each begins where the one before ended."""
-    store.pull("blazeface_short_range")
-    folder = tmp_path_factory.mktemp("redeploy")
-    (folder / "packages").mkdir()
-    write_package(folder / "packages")
-    machine = OneMachine(folder, folder / "packages")
-    assert machine.run("up", "--config", machine.file()).returncode == 0
-    yield machine
+@pytest.fixture(scope="module", autouse=True)
+def _last_of_one_machine(machine: OneMachine) -> Iterator[None]:
+    """End the machine's stack with its last tests, so that a cluster has the processors alone."""
+    yield
     assert machine.run("down").returncode == 0
 
 
@@ -88,32 +80,14 @@ def test_node_added(machine: OneMachine) -> None:
     assert httpx2.post(f"{machine.state.url}/v1/exif", content=photo).status_code == 200
 
 
-def test_node_removed(machine: OneMachine) -> None:
-    """A node that is gone is unknown, and those beside it never stop."""
+def test_rollback_removes_the_node(machine: OneMachine) -> None:
+    """Going back is a redeploy like any other: what is gone is unknown, the rest never stops."""
     machine.args["graph"].pop("exif")
-    report, said = deploy(machine)
-    assert report.failures == []
-    assert "removed" in said
-    assert httpx2.post(f"{machine.state.url}/v1/exif", content=b"x").status_code == 404
-
-
-def test_node_moved_to_another_deployment(machine: OneMachine) -> None:
-    """What runs where can change as well: here both nodes into one process."""
-    before = copy.deepcopy(machine.document)
-    machine.args["hosts"] = {"both": ["face_detection", "hash"]}
-    entries = machine.document["applications"][0]["deployments"]
-    entries[:] = [entry for entry in entries if entry["name"] == "ingress"]
-    report, _ = deploy(machine)
-    assert report.failures == []
-    machine.document = before
-    assert set(machine.replicas()) == {"ingress", "both"}
-
-
-def test_rollback(machine: OneMachine) -> None:
-    """Going back is a redeploy like any other."""
-    report = machine.under_load(lambda: machine.run("rollback"))
+    report = machine.under_load(lambda: machine.run("rollback"), at_least=2000)
     assert report.failures == []
     assert set(machine.replicas()) == {"ingress", "hash", "face_detection"}
+    assert httpx2.post(f"{machine.state.url}/v1/exif", content=b"x").status_code == 404
+    assert machine.run("diff", machine.file()).stdout.strip() == "Nothing changes."
 
 
 def test_version_that_can_not_answer(machine: OneMachine) -> None:
@@ -142,3 +116,13 @@ def test_version_that_does_not_start(machine: OneMachine, options: tuple[str, ..
         name: len(ids) for name, ids in machine.replicas().items()
     }
     assert machine.run("diff", machine.file()).stdout.strip() == "Nothing changes."
+
+
+def test_node_moved_to_another_deployment(machine: OneMachine) -> None:
+    """What runs where can change as well: here both nodes into one process."""
+    machine.args["hosts"] = {"both": ["face_detection", "hash"]}
+    entries = machine.document["applications"][0]["deployments"]
+    entries[:] = [entry for entry in entries if entry["name"] == "ingress"]
+    report, _ = deploy(machine)
+    assert report.failures == []
+    assert set(machine.replicas()) == {"ingress", "both"}

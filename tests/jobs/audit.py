@@ -84,14 +84,15 @@ def check_leftovers(system: System, service: Service, jobs: Sequence[Any]) -> No
     half = list(unfinished.iterdir()) if unfinished.exists() else []
     say(f"folders without a job: {len(orphans)}, half written files: {len(half)}")
     if orphans:
+        stale_s = time.time() - _STALE_S
         for path in orphans:
-            os.utime(path, (time.time() - _STALE_S,) * 2)
+            os.utime(path, (stale_s, stale_s))
         kill_runner = system.victims()["job runner"][1]
         kill_runner()
         wait_until(lambda: not any(path.exists() for path in orphans))
     wait_until(lambda: not any((system.jobs / "incoming").iterdir()))
     wait_until(lambda: not encoders(system.processes()))
-    assert [] == list((system.folder / "outputs").iterdir())
+    assert [] == list((system.jobs.with_name("outputs")).iterdir())
     assert [] == service.unexpected
 
 
@@ -121,12 +122,9 @@ def check_told(
     assert expected == {job_id: set(ids) for job_id, ids in receiver.deliveries.items()}
     again = sum(len(ids) - 1 for ids in receiver.deliveries.values())
     say(f"webhooks: {len(told)}, delivered again: {again}; events: {len(listener.completed)}")
-    wrong = {
-        job_id: moments
-        for job_id, moments in listener.completed.items()
-        if moments != {ends[job_id]}
-    }
-    assert {} == wrong
+    twice = {job_id: moments for job_id, moments in listener.completed.items() if len(moments) > 1}
+    assert {} == twice
+    assert set(listener.completed) <= set(ends)
 
 
 def say_figures(jobs: Sequence[Any], kills: Sequence[Kill]) -> None:

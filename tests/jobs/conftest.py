@@ -12,6 +12,8 @@ from deployments.runtime.types import Media
 from tests.cluster.figures import FIGURES
 from tests.jobs.orders import Samples
 
+pytest.register_assert_rewrite("tests.jobs.audit", "tests.jobs.clients")
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the tests have measured."""

@@ -33,7 +33,7 @@ def receiving(address: str = "127.0.0.1") -> Iterator[Receiver]:
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             """Print nothing."""
 
     with ThreadingHTTPServer((address, 0), Handler) as server:
@@ -67,7 +67,11 @@ def listening(port: int) -> Iterator[Listener]:
     subscribed = threading.Event()
     client = Client(CallbackAPIVersion.VERSION2)
     client.reconnect_delay_set(1, 1)
-    client.on_connect = lambda *_: client.subscribe("inference/events", qos=1)
+
+    def subscribe(*_: object) -> None:
+        client.subscribe("inference/events", qos=1)
+
+    client.on_connect = subscribe
     client.on_subscribe = lambda *_: subscribed.set()
     client.on_message = lambda _client, _data, message: listener.note(json.loads(message.payload))
     client.connect("127.0.0.1", port)

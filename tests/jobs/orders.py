@@ -24,6 +24,11 @@ class Samples:
     picture: bytes
     video: Path
 
+    @property
+    def damaged(self) -> bytes:
+        """The small picture, cut off."""
+        return self.picture[: len(self.picture) // 3]
+
 
 @dataclass(frozen=True, eq=False)
 class Order:
@@ -105,8 +110,8 @@ class Mix:
         return self._order(key, "hls_streaming", {"variants": "120:200"}, video, "video.mp4")
 
     def _damaged(self, key: str) -> Order:
-        cut = self.samples.picture[: len(self.samples.picture) // 3]
-        return self._order(key, "media_thumbnail", {"width": "64"}, cut, fails=True)
+        form: Form = {"width": "64"}
+        return self._order(key, "media_thumbnail", form, self.samples.damaged, fails=True)
 
     def _batch(self, key: str) -> Order:
         files = tuple(

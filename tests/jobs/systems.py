@@ -37,15 +37,10 @@ Victims = dict[str, tuple[int, Callable[[], object]]]
 
 
 class System(Protocol):
-    """Something that runs jobs."""
+    """Something that runs jobs; ``jobs`` is their folder, and beside it is that of outputs."""
 
     urls: Sequence[str]
-    folder: Path
-
-    @property
-    def jobs(self) -> Path:
-        """The folder of jobs."""
-        ...
+    jobs: Path
 
     def victims(self) -> Victims:
         """What may die."""
@@ -62,7 +57,7 @@ class System(Protocol):
 
 def use_jobs(
     document: dict[str, Any],
-    folder: Path,
+    jobs_folder: Path,
     jobs: dict[str, Any] | None = None,
     mqtt: dict[str, Any] | None = None,
 ) -> None:
@@ -74,9 +69,9 @@ def use_jobs(
     args = application["args"]
     args["graph"] = GRAPH
     args["hosts"] = {"ingress": [node for node in GRAPH if node != "hls_streaming"]}
-    args["outputs"] = {"folder": str(folder / "outputs")}
+    args["outputs"] = {"folder": str(jobs_folder.with_name("outputs"))}
     args["jobs"] = {
-        "folder": str(folder / "jobs"),
+        "folder": str(jobs_folder),
         "max_attempts": 6,
         "retry_delay_s": 0.1,
         **(jobs or {}),
@@ -93,16 +88,17 @@ def use_jobs(
 class JobsMachine(OneMachine):
     """One machine's stack with jobs."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:  # noqa: ANN401 - of ``use_jobs``
+    def __init__(
+        self,
+        folder: Path,
+        jobs_folder: Path | None = None,
+        **settings: Any,  # noqa: ANN401 - of ``use_jobs``
+    ) -> None:
         """Choose a port; nothing runs yet."""
         super().__init__(folder, folder)
-        use_jobs(self.document, folder, **settings)
-        self.urls = [f"http://127.0.0.1:{self.document['http_options']['port']}"]
-
-    @property
-    def jobs(self) -> Path:
-        """The folder of jobs."""
-        return self.folder / "jobs"
+        self.jobs = jobs_folder or folder / "jobs"
+        use_jobs(self.document, self.jobs, **settings)
+        self.urls: Sequence[str] = [f"http://127.0.0.1:{self.document['http_options']['port']}"]
 
     def up(self, *arguments: str | Path) -> None:
         """Start it."""
@@ -152,12 +148,9 @@ class JobsNetwork:
 
     def __post_init__(self) -> None:
         """Name the doors."""
-        self.urls = [f"http://{machine.address}:{DOOR}" for machine in (self.head, self.node)]
-
-    @property
-    def jobs(self) -> Path:
-        """The folder of jobs."""
-        return self.folder / "jobs"
+        doors = (self.head, self.node)
+        self.urls: Sequence[str] = [f"http://{machine.address}:{DOOR}" for machine in doors]
+        self.jobs = self.folder / "jobs"
 
     def up(self, document: dict[str, Any]) -> None:
         """Start the head, and let the node join."""
@@ -223,7 +216,8 @@ def network_document(folder: Path, jobs: dict[str, Any], mqtt: dict[str, Any]) -
     source = Path("tests/cluster/cluster.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(source)
     (door, *_) = document["applications"][0]["deployments"]
-    use_jobs(document, folder, {"files": str(folder / "jobs" / "files"), **jobs}, mqtt)
+    jobs_folder = folder / "jobs"
+    use_jobs(document, jobs_folder, {"files": str(jobs_folder / "files"), **jobs}, mqtt)
     document["applications"][0]["deployments"] = [door, {**door, "name": "hls_streaming"}]
     return document
 

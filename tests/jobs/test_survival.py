@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.jobs, pytest.mark.timeout(3600)]
 AT_ONCE = 0.15
 """Share of kills that come while the one before is still being recovered from."""
 
-LONGEST_PAUSE_S = 1.5
+LONGEST_PAUSE_S = 0.8
 """Before a kill: a random part of it."""
 
 

@@ -16,6 +16,9 @@ from serve_app.cli.jobs.fetching import fetch_file
 from serve_app.cli.jobs.service import JobService, errors_explained
 from serve_app.jobs.job import DEFAULT_PRIORITY, INPUT, MAX_PRIORITY
 
+_PIPED_CHARACTERS = 250
+"""Width of a table that goes to a program, which looks for one job on one line."""
+
 _ids = click.argument("job_ids", nargs=-1, required=True, metavar="ID...")
 _id = click.argument("job_id", metavar="ID")
 
@@ -171,8 +174,9 @@ def list_jobs(  # noqa: PLR0913 - one for each option
     if not found:
         say(console, "There are no such jobs." if wanted else "There are no jobs.")
         return
-    # Where nobody looks, rows are as long as they are.
-    console.print(job_table(found), crop=console.is_terminal)
+    if not console.is_terminal:
+        console.width = _PIPED_CHARACTERS
+    console.print(job_table(found))
     if total > len(found):
         say(console, f"{len(found)} of {total}; --limit shows more.")
 

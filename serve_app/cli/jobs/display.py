@@ -34,16 +34,15 @@ _STEP_PERCENT = 10
 def job_table(jobs: Iterable[Job]) -> Table:
     """List jobs."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("Job", "Task", "Status", "Done", "Priority", "Created", ""):
-        # A part of an id is no id.
-        table.add_column(title, no_wrap=bool(title), overflow="fold")
+    for title in ("Job", "Task", "Status", "Done", "Created", ""):
+        # On a narrow terminal everything is folded but ids: a part of an id can't be copied.
+        table.add_column(title, no_wrap=title == "Job", overflow="fold")
     for job in jobs:
         table.add_row(
             job["job_id"],
             escape(job["task_type"]),
             _status(job),
             f"{job['progress']:.0f} %",
-            str(job["priority"]),
             _at(job["created_at"]),
             escape(_reason(job)),
         )

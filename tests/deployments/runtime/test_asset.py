@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from deployments.runtime.errors import (
     UnsupportedMediaError,
 )
 from deployments.runtime.ffmpeg import ffmpeg_exe
+from deployments.runtime.file_store import FileStore
 from deployments.runtime.folders import AllowedFolders
 from deployments.runtime.random_media import ImageGenerator
 from deployments.runtime.types import Media
+from tests.deployments.runtime.stores_support import s3_endpoint, s3_store
 from tests.deployments.videos_support import counter, number_of
 
 JPEG = ImageGenerator((64, 48)).encode()
@@ -41,13 +43,26 @@ def video_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return counter(tmp_path_factory.mktemp("video") / "counter.mp4").read_bytes()
 
 
-@pytest.fixture(params=["sent", "named by its path"])
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The URL of an S3 server."""
+    with s3_endpoint() as url:
+        yield url
+
+
+@pytest.fixture(params=["sent", "named by its path", "stored", "stored in S3"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Asset]:
-    """Make an asset of bytes, sent or named by the path where they lie."""
+    """Make an asset of bytes: sent, named by the path where they lie, or in the files of a job."""
 
     def make(data: bytes, name: str = "file.bin", **settings: Any) -> Asset:  # noqa: ANN401 - as Asset has them
         if request.param == "sent":
             return Asset(Media(data, name), **settings)
+        if request.param.startswith("stored"):
+            local = request.param == "stored"
+            store = FileStore(str(tmp_path)) if local else s3_store(request.getfixturevalue("s3"))
+            store.write(f"job/input/{name}", data)
+            files = AllowedFolders(store=store)
+            return Asset(Media(stored=f"job/input/{name}"), files=files, **settings)
         path = tmp_path / name
         path.write_bytes(data)
         files = AllowedFolders(readable=(tmp_path,))
@@ -84,6 +99,24 @@ def test_sent_name_goes_first(tmp_path: Path) -> None:
     asset = Asset(media, files=AllowedFolders(readable=(tmp_path,)))
     assert "beach.jpg" == asset.filename
     asset.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [
+        ("job/input/missing.jpg", PathNotFoundError),
+        ("job/input", InputError),
+        ("../secret", ForbiddenPathError),
+    ],
+)
+def test_not_stored(key: str, error: type[InputError], tmp_path: Path) -> None:
+    """A key of nothing is refused, and every key where no jobs are kept."""
+    store = FileStore(str(tmp_path))
+    store.write("job/input/1.jpg", JPEG)
+    with pytest.raises(error):
+        Asset(Media(stored=key), files=AllowedFolders((tmp_path,), (tmp_path,), store))
+    with pytest.raises(PathNotFoundError, match="no jobs are kept here"):
+        Asset(Media(stored="job/input/1.jpg"), files=AllowedFolders((tmp_path,)))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +196,7 @@ def test_nothing_is_left_by_a_killed_process(tmp_path: Path) -> None:
 import sys, time
 from deployments.runtime.asset import Asset
 from deployments.runtime.types import Media
+from tests.deployments.runtime.stores_support import s3_endpoint, s3_store
 asset = Asset(Media(b"x" * 100_000))
 print(asset.path.stat().st_size, flush=True)
 time.sleep(60)

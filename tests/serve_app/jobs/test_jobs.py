@@ -1,9 +1,9 @@
 """Jobs from the submission to the result, in one process: routes, runner, queue and table."""
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,11 +13,10 @@ from deployments.runtime.errors import (
     NodeUnavailableError,
     UnknownJobError,
 )
-from serve_app.calls import Progress
 from serve_app.jobs import runner as runner_module
-from serve_app.jobs.job import JobRequest, JobWork, Outcome
 from serve_app.schema import EventsSpec
 from tests.serve_app.jobs.local import Service, service
+from tests.serve_app.jobs.steered import Steered, request
 
 
 @pytest.fixture
@@ -25,40 +24,6 @@ async def local(tmp_path: Path) -> AsyncIterator[Service]:
     """A service of its own."""
     async with service(tmp_path / "jobs") as running:
         yield running
-
-
-class Steered:
-    """Works on jobs as a test says: fails so often, and then waits until it is let go."""
-
-    def __init__(self, *failures: Exception, held: bool = False) -> None:
-        """Keep what is raised, one for each attempt."""
-        self.failures = list(failures)
-        self.order: list[str] = []
-        self.stopped = 0
-        self.begun = asyncio.Event()
-        self.go_on = asyncio.Event()
-        if not held:
-            self.go_on.set()
-
-    async def run(self, work: JobWork) -> AsyncGenerator[Progress | Outcome, None]:
-        """Fail, wait or succeed."""
-        self.order.append(work.request.params.get("name", ""))
-        yield Progress("lengths", 40.0)
-        self.begun.set()
-        try:
-            await self.go_on.wait()
-        except (asyncio.CancelledError, GeneratorExit):
-            self.stopped += 1
-            raise
-        if self.failures:
-            raise self.failures.pop(0)
-        yield Outcome({"done": True})
-
-
-def request(number: int = 0, priority: int = 5, name: str = "") -> JobRequest:
-    """Ask for something."""
-    job_id = f"00000000-0000-0000-0000-{number:012}"
-    return JobRequest(job_id, "lengths", ("lengths",), params={"name": name}, priority=priority)
 
 
 async def test_a_job_is_submitted_watched_and_fetched(local: Service) -> None:
@@ -275,8 +240,7 @@ async def test_progress_is_seen_and_work_is_cancelled(tmp_path: Path) -> None:
         assert ("in_progress", 40) == (shown["status"], shown["progress"])
         cancelled = (await local.http.post(f"/jobs/{job_id}/cancel")).json()
         assert ("failed", "cancelled") == (cancelled["status"], cancelled["error_kind"])
-        while not worker.stopped:
-            await asyncio.sleep(0.01)
+        await worker.stopped.wait()
         again = (await local.http.post(f"/jobs/{job_id}/cancel")).json()
         assert cancelled["completed_at"] == again["completed_at"]
 
@@ -311,7 +275,12 @@ async def test_a_job_is_removed_while_it_runs(tmp_path: Path) -> None:
 async def test_limits_on_number_and_room(tmp_path: Path) -> None:
     """Too many waiting is a 503, no room a 507, and too large a 413; nothing is left of them."""
     worker = Steered(held=True)
-    limits = {"max_concurrent": 1, "max_queued": 1, "max_bytes": 2000, "max_upload_bytes": 3000}
+    limits: dict[str, Any] = {
+        "max_concurrent": 1,
+        "max_queued": 1,
+        "max_bytes": 2000,
+        "max_upload_bytes": 3000,
+    }
     async with service(tmp_path, worker, **limits) as local:
         await local.submit(body=b"a" * 1000)
         await worker.begun.wait()
@@ -352,8 +321,7 @@ async def test_a_second_replica_stands_by(
         )
         await standing_by.submit(request(1))
         await standing_by.cancel(request(0).job_id)
-        while not first.stopped:
-            await asyncio.sleep(0.01)
+        await first.stopped.wait()
         first.go_on.set()
         assert "completed" == (await leading.ended(request(1).job_id))["status"]
         standing_by._leading.cancel()

@@ -14,7 +14,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "PAUSE_S", 0.01)
     monkeypatch.setattr(service, "GIVE_UP_S", 30.0)
     monkeypatch.setattr(display, "LINE_EVERY_S", 0.0)
-    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture

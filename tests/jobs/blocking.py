@@ -1,0 +1,52 @@
+"""Jobs that hold their places for as long as a test wants: streams whose encoder stands still."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.deployments.videos_support import ffmpeg
+from tests.jobs.clients import Service, wait_until
+from tests.jobs.systems import System, encoders
+
+_MOST_URGENT = "10"
+
+
+def long_video(folder: Path) -> Path:
+    """Write a video that takes minutes to encode, without taking them."""
+    clip, video = folder / "clip.mp4", folder / "long.mp4"
+    source = "testsrc2=size=640x360:rate=25:duration=4"
+    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    ffmpeg("-f", "lavfi", "-i", source, *codec, clip)
+    ffmpeg("-stream_loop", "200", "-i", clip, "-c", "copy", video)
+    return video
+
+
+def submit_stream(service: Service, video: Path) -> str:
+    """Submit a job that encodes for minutes, before all others; return its id."""
+    answer = service.ask(
+        "POST",
+        "/jobs/hls_streaming",
+        data={"variants": "240:300", "priority": _MOST_URGENT},
+        files={"file": ("long.mp4", video.read_bytes())},
+    )
+    return answer.json()["job_id"]
+
+
+@contextmanager
+def all_places_taken(system: System, service: Service, video: Path) -> Iterator[list[str]]:
+    """Let jobs that stand still hold all places for the block; give their ids."""
+    places = service.get("/capabilities")["capabilities"]["hash"]
+    ids = [submit_stream(service, video) for _ in range(places)]
+    try:
+        wait_until(lambda: service.get("/capabilities")["capabilities"]["hash"] == 0)
+        wait_until(lambda: encoders(system.processes()))
+        for encoder in encoders(system.processes()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                encoder.suspend()
+        yield ids
+    finally:
+        for job_id in ids:
+            service.cancel(job_id)
