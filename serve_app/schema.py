@@ -146,7 +146,7 @@ class JobsSpec(_Strict):
     )
     files_options: dict[str, str] = Field(
         default_factory=dict,
-        description="Options of an S3 store, such as `endpoint` and `region`. Credentials come "
+        description="Options of an S3 store: `endpoint` and `region`. Credentials come "
         "from the usual AWS variables and files.",
     )
     max_concurrent: int = Field(default=8, ge=1, le=256, description="Jobs in work at once.")

@@ -14,8 +14,8 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from io import BytesIO
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from ray.serve.handle import DeploymentHandle
 
@@ -26,6 +26,7 @@ from deployments.runtime.errors import (
     UnknownOutputError,
 )
 from serve_app.arguments import CapabilityType, Source, name_of, params_by_node, upload_of
+from serve_app.http.form_bodies import safe_name
 from serve_app.jobs.job import (
     ANALYZE,
     DEFAULT_PRIORITY,
@@ -37,9 +38,6 @@ from serve_app.jobs.job import (
 )
 from serve_app.jobs.remote_runner import RemoteRunner
 from serve_app.jobs.saving import appearing
-
-DEFAULT_NAME = "file"
-"""Of bytes that are sent without a name."""
 
 Work = CapabilityType | str | Sequence[CapabilityType | str]
 """What a job is to compute: a capability or the name of a node, or several of one file."""
@@ -243,14 +241,16 @@ class Jobs:
         """Send a source's file; return the fields of ``JobRequest`` that say what was sent."""
         if isinstance(source, Path):
             with await asyncio.to_thread(source.open, "rb") as file:
-                size_bytes = await self._runner.send(job_id, source.name, file)
-            return {"input_name": source.name, "input_bytes": size_bytes}
+                return await self._send_file(job_id, source.name, file)
         upload = upload_of(source)
         fields: dict[str, Any] = {"texts": upload.texts}
         if upload.media is not None and upload.media.path is not None:
             fields["input_path"] = upload.media.path
         elif upload.media is not None:
-            name = PurePath(upload.media.filename or "").name or DEFAULT_NAME
-            size_bytes = await self._runner.send(job_id, name, BytesIO(upload.media.data))
-            fields |= {"input_name": name, "input_bytes": size_bytes}
+            data = BytesIO(upload.media.data)
+            fields |= await self._send_file(job_id, upload.media.filename or "", data)
         return fields
+
+    async def _send_file(self, job_id: str, filename: str, file: BinaryIO) -> dict[str, Any]:
+        name = safe_name(filename)
+        return {"input_name": name, "input_bytes": await self._runner.send(job_id, name, file)}

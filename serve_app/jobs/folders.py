@@ -5,12 +5,15 @@ files of the one attempt that counts, once it is complete, as if they lay in the
 """
 
 import re
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from deployments.runtime.errors import InvalidParameterError, PathNotFoundError, StorageFullError
 from deployments.runtime.file_store import FileStore
 from deployments.runtime.folders import NO_ROOM_ERRNOS
+from serve_app.http.form_bodies import safe_name
 from serve_app.jobs.job import INPUT, Job, JobRequest
 
 JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -121,8 +124,16 @@ class JobFolders:
     def sweep(self, older_than_s: float) -> None:
         """Remove what writers that died have left."""
         self._store.sweep(older_than_s)
+        for path in self._incoming.iterdir() if self._incoming.is_dir() else ():
+            with suppress(FileNotFoundError):
+                if JOB_ID.match(path.name) and time.time() - path.stat().st_mtime > older_than_s:
+                    path.unlink()
 
     def _arriving(self, job_id: str, name: str) -> Path:
-        if not JOB_ID.fullmatch(job_id) or "/" in name or name.startswith("."):
-            raise InvalidParameterError(f"expected a UUID and a file's name, got {job_id!r}")
+        if not JOB_ID.fullmatch(job_id):
+            raise InvalidParameterError(f"job_id: expected a UUID, got {job_id!r}")
+        if name != safe_name(name):
+            raise InvalidParameterError(
+                f"the name of a file: expected one such as {safe_name(name)!r}, got {name!r}",
+            )
         return self._incoming / f"{job_id}.{name}"

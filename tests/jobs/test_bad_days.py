@@ -135,7 +135,10 @@ def test_disk_full(machine: JobsMachine, disk: Path, service: Service, post: Pos
     before = ended(service, post("hash").json()["job_id"])
     with filled(disk):
         refused = post("hash", bytes(2**20))
-    assert (507, "storage-full") == (refused.status_code, refused.json()["kind"])
+    assert (507, "urn:cl-ml-serve:problem:storage-full") == (
+        refused.status_code,
+        refused.json()["type"],
+    )
     assert [] == list((machine.jobs / "incoming").iterdir())
     after = ended(service, post("hash").json()["job_id"])
     assert [before["status"], after["status"]] == ["completed"] * 2
@@ -188,7 +191,7 @@ def test_database_locked(  # noqa: PLR0913, PLR0917 - fixtures
     if locked_s < BUSY_TIMEOUT_S:
         assert HTTPStatus.OK == response.status_code
     else:
-        assert "node-unavailable" == response.json()["kind"]
+        assert "urn:cl-ml-serve:problem:node-unavailable" == response.json()["type"]
     found = {ended(service, job["job_id"], LOST_S)["status"] for job in batch}
     assert {"completed"} == found
 
@@ -317,6 +320,19 @@ def test_webhook_after_retry(
     wait_until(lambda: len(receiver.deliveries[job_id]) == 2)
     assert 2 == len(set(receiver.deliveries[job_id]))
     assert 2 == service.get(f"/jobs/{job_id}")["attempts"]
+
+
+def test_runner_dies_under_a_stream(machine: JobsMachine, service: Service, video: Path) -> None:
+    """What a dead runner had asked for is not worked on beside the attempt that follows it."""
+    job_id = submit_stream(service, video)
+    wait_until(lambda: encoders(machine.processes()))
+    (first,) = encoders(machine.processes())
+    machine.kill("jobs")
+    wait_until(lambda: set(encoders(machine.processes())) - {first})
+    wait_until(lambda: not first.is_running())
+    assert 1 == len(encoders(machine.processes()))
+    service.cancel(job_id)
+    wait_until(lambda: not encoders(machine.processes()))
 
 
 def test_stopped_and_started(

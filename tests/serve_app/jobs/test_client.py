@@ -107,7 +107,7 @@ def test_options() -> None:
     ("source", "expected", "received"),
     [
         (b"ten bytes!", ("file", None, 10, ()), b"ten bytes!"),
-        (Media(b"12345678", "C/../a b.jpg"), ("a b.jpg", None, 8, ()), b"12345678"),
+        (Media(b"12345678", "C/../.a b.jpg"), ("a_b.jpg", None, 8, ()), b"12345678"),
         (Media(path="/photos/a.jpg"), (None, "/photos/a.jpg", 0, ()), None),
         ("a red car", (None, None, 0, ("a red car",)), None),
         (Upload(Media(b"x", "n"), ("a", "b")), ("n", None, 1, ("a", "b")), b"x"),
