@@ -32,10 +32,11 @@ from serve_app.host import Host
 from serve_app.hosted import NodeWithSettings
 from serve_app.http.about import AboutRoutes
 from serve_app.http.guard import RequestGuard, problem_response
-from serve_app.http.jobs import JobPlaces, JobRoutes
+from serve_app.http.jobs import JobRoutes
 from serve_app.http.outputs import OutputRoutes
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
+from serve_app.http.submissions import JobPlaces
 from serve_app.jobs.folders import INCOMING
 from serve_app.jobs.job import JobWork, Outcome
 from serve_app.jobs.remote_runner import RemoteRunner
