@@ -3,7 +3,7 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve examples stop test test-cluster lint format openapi schema bench lock
+.PHONY: help setup setup-dev serve examples stop test test-cluster test-jobs lint format openapi schema bench lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,11 +23,14 @@ examples: setup-dev ## Run every curl line of the README (STAND_INS=1: made-up w
 stop: ## End all that `make serve` started
 	@if [ -x .venv/bin/cl-serve ]; then .venv/bin/cl-serve down; else echo "Nothing is running."; fi
 
-test: setup-dev ## Every test but those of test-cluster, with coverage
-	@.venv/bin/pytest -m "not cluster" --cov --cov-report=term:skip-covered
+test: setup-dev ## Every test but those of test-cluster and test-jobs, with coverage
+	@.venv/bin/pytest -m "not cluster and not jobs" --cov --cov-report=term:skip-covered
 
 test-cluster: setup-dev ## Redeploys and faults under load, several machines in network namespaces (root)
 	@.venv/bin/pytest -m cluster tests/cluster
+
+test-jobs: setup-dev ## Jobs while everything is killed, and their figures (FULL=1: 200 jobs, 50 kills; root)
+	@FULL=$(FULL) .venv/bin/pytest -m jobs tests/jobs
 
 lint: setup-dev ## Format, lint, types, layers, wheels
 	.venv/bin/ruff format --check .

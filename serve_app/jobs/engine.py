@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -49,6 +50,9 @@ _WOKEN = (f"{_QUEUE_THREAD}{JOBS}", f"{_QUEUE_THREAD}{WEBHOOKS}")
 
 ENDED = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 """States of a workflow that will not run any more."""
+
+ALIVE = ("ENQUEUED", "DELAYED", "PENDING")
+"""States of one that waits or runs."""
 
 
 class _Json(Serializer):
@@ -165,19 +169,18 @@ class Engine:
         """Put a delivery of a job's webhook into the queue, within a transaction."""
         self._put(connection, WEBHOOKS, job_id, number, priority=1, delay_s=delay_s)
 
-    def cancel(self, job_id: str, numbers: range) -> None:
-        """Take attempts out of the queue that have not begun."""
-        with contextlib.suppress(Exception):  # those that there are not, or that have ended
-            self.client.cancel_workflows([_id(JOBS, job_id, number) for number in numbers])
+    def attempts(self, job_id: str) -> list[str]:
+        """Name the attempts at a job that wait or run."""
+        return self._alive(f"{job_id}/{JOBS}-")
+
+    def cancel(self, attempts: list[str]) -> None:
+        """Take attempts out of the queue, if they have not ended meanwhile."""
+        with contextlib.suppress(Exception):
+            self.client.cancel_workflows(attempts)
 
     def is_alive(self, job_id: str, number: int) -> bool:
         """Tell whether an attempt waits or runs."""
-        found = self.client.list_workflows(
-            workflow_ids=[_id(JOBS, job_id, number)],
-            load_input=False,
-            load_output=False,
-        )
-        return any(status.status not in ENDED for status in found)
+        return bool(self._alive(_prefix(JOBS, job_id, number)))
 
     def forget_ended(self, before_ms: int, limit: int) -> int:
         """Remove what ended before a time; the table of jobs has all that matters of it."""
@@ -192,6 +195,16 @@ class Engine:
             self.client.delete_workflows([status.workflow_id for status in ended])
         return len(ended)
 
+    def _alive(self, prefix: str) -> list[str]:
+        """List the workflows that wait or run, and whose ids begin so."""
+        found = self.client.list_workflows(
+            workflow_id_prefix=prefix,
+            status=list(ALIVE),
+            load_input=False,
+            load_output=False,
+        )
+        return [status.workflow_id for status in found]
+
     def _put(  # noqa: PLR0913 - private
         self,
         connection: sa.Connection,
@@ -205,7 +218,8 @@ class Engine:
         options: Any = {
             "workflow_name": queue,
             "queue_name": queue,
-            "workflow_id": _id(queue, job_id, number),
+            # DBOS runs an id once, ever; a job that is tried again may have this number again.
+            "workflow_id": f"{_prefix(queue, job_id, number)}{secrets.token_hex(4)}",
             "app_version": _VERSION,
             "priority": priority,
             **({"delay_seconds": delay_s} if delay_s else {}),
@@ -304,5 +318,5 @@ def _named(name: str, function: Any) -> Any:  # noqa: ANN401 - a coroutine funct
     return function
 
 
-def _id(queue: str, job_id: str, number: int) -> str:
-    return f"{job_id}/{queue}-{number}"
+def _prefix(queue: str, job_id: str, number: int) -> str:
+    return f"{job_id}/{queue}-{number}."

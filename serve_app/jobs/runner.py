@@ -26,13 +26,14 @@ from deployments.runtime.errors import (
 )
 from serve_app.calls import Progress
 from serve_app.http.problems import problem_for
+from serve_app.jobs.database import open_database
 from serve_app.jobs.engine import Engine
 from serve_app.jobs.events import Events, Kind
 from serve_app.jobs.folders import JobFolders
 from serve_app.jobs.housekeeping import Housekeeping
 from serve_app.jobs.job import Job, JobFilter, JobPage, JobRequest, JobStats, JobWork, Outcome
 from serve_app.jobs.lead import DatabaseLead, FileLead, Lead
-from serve_app.jobs.table import Also, JobTable, open_database
+from serve_app.jobs.table import Also, JobTable
 from serve_app.jobs.webhooks import Webhooks
 from serve_app.jobs.workers import RemoteWorker, Worker
 from serve_app.logs import set_up_logs
@@ -163,6 +164,11 @@ class JobRunner:
             UnknownJobError: there is no such job.
 
         """
+        known = await self.get(job_id)
+        if known.ended:
+            return known
+        # Looked up before: once it has ended, somebody may try it again.
+        attempts = await asyncio.to_thread(self._engine.attempts, job_id)
         error = ("the job was cancelled", problem_for(CancelledRequestError("")).kind)
         job = await self._end(
             lambda also: self._table.fail(job_id, None, error, also),
@@ -172,8 +178,7 @@ class JobRunner:
         running = self._running.get(job_id)
         if running is not None:
             running.cancel()
-        numbers = range(max(1, job.attempts), job.attempts + 2)
-        await asyncio.to_thread(self._engine.cancel, job_id, numbers)
+        await asyncio.to_thread(self._engine.cancel, attempts)
         return job
 
     async def retry(self, job_id: str) -> Job:
@@ -298,6 +303,9 @@ class JobRunner:
         attempt_id = f"a{number}-{secrets.token_hex(4)}"
         job = await asyncio.to_thread(self._table.start, job_id, number, attempt_id)
         if job is None:
+            now = await asyncio.to_thread(self._state_of, job_id)
+            if now is None or now.ended:  # whoever ended it may have died before it tidied up
+                await asyncio.to_thread(self._folders.tidy, job_id, now)
             return
         work = self._running[job_id] = asyncio.ensure_future(self._work_on(job, attempt_id))
         self._events.idle(self._idle())

@@ -48,7 +48,7 @@ class JobWorker:
         """Do one attempt; yield its progress in whole percent of all, and its outcome at last.
 
         When the generator is closed or cancelled, so is the work, and none of its files is written
-        afterwards by this process. What was written stays: the attempt's folder is its caller's.
+        afterwards by this process. Otherwise the attempt's folder is its caller's.
 
         Raises:
             ClServeError: why the task failed, or the first of the outputs of an ``analyze`` job
@@ -83,6 +83,8 @@ class JobWorker:
             return await asyncio.shield(saving)
         except asyncio.CancelledError:
             await asyncio.gather(saving, return_exceptions=True)  # a thread can't be cancelled
+            # Its caller may have tidied up already, and looks no more.
+            await asyncio.to_thread(self._store.remove, _folder(work))
             raise
 
     def _stream_folder(self, request: JobRequest) -> str:

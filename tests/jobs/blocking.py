@@ -17,10 +17,10 @@ _MOST_URGENT = "10"
 def long_video(folder: Path) -> Path:
     """Write a video that takes minutes to encode, without taking them."""
     clip, video = folder / "clip.mp4", folder / "long.mp4"
-    source = "testsrc2=size=640x360:rate=25:duration=4"
-    codec = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+    source = "smptebars=size=640x360:rate=25:duration=10"
+    codec = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p")
     ffmpeg("-f", "lavfi", "-i", source, *codec, clip)
-    ffmpeg("-stream_loop", "200", "-i", clip, "-c", "copy", video)
+    ffmpeg("-stream_loop", "300", "-i", clip, "-c", "copy", video)
     return video
 
 
@@ -32,6 +32,7 @@ def submit_stream(service: Service, video: Path) -> str:
         data={"variants": "240:300", "priority": _MOST_URGENT},
         files={"file": ("long.mp4", video.read_bytes())},
     )
+    assert answer.is_success, answer.text
     return answer.json()["job_id"]
 
 
@@ -49,4 +50,4 @@ def all_places_taken(system: System, service: Service, video: Path) -> Iterator[
         yield ids
     finally:
         for job_id in ids:
-            service.cancel(job_id)
+            service.ask("DELETE", f"/jobs/{job_id}")

@@ -22,6 +22,10 @@ _PAGE = 500
 _AGAIN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 
+Post = Callable[..., httpx2.Response]
+"""Submits a job once: takes a task, the content of a file, and fields of the form."""
+
+
 class Service:
     """The service behind one or several doors, each of which may be shut for a while."""
 
@@ -152,6 +156,12 @@ class Clients:
             for job_id in ids:
                 self._service.cancel(job_id)
         self.placed[order] = ids
+
+
+def ended(service: Service, job_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    """Wait until a job has ended; return it."""
+    wait_until(lambda: service.get(f"/jobs/{job_id}")["completed_at"], timeout_s)
+    return service.get(f"/jobs/{job_id}")
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 60.0) -> None:

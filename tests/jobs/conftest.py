@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,9 @@ from deployments.runtime.random_media import VideoGenerator
 from deployments.runtime.types import Media
 from tests.cluster.figures import FIGURES
 from tests.jobs.orders import Samples
+from tests.jobs.systems import PHOTO
 
-pytest.register_assert_rewrite("tests.jobs.audit", "tests.jobs.clients")
+pytest.register_assert_rewrite("tests.jobs.audit", "tests.jobs.blocking", "tests.jobs.clients")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -38,4 +38,4 @@ def samples(
     del store  # installs the models
     video = tmp_path_factory.mktemp("sent") / "video.mp4"
     VideoGenerator(size=(320, 240), duration_s=2, with_audio=True).write(video)
-    return Samples(photo("obama").data, Path("serve_app/cli/sample.jpg").read_bytes(), video)
+    return Samples(photo("obama").data, PHOTO.read_bytes(), video)

@@ -42,7 +42,7 @@ async def _pass_on(
     writer: asyncio.StreamWriter,
     port: int,
 ) -> None:
-    with closing(writer), suppress(OSError):
+    with closing(writer), suppress(OSError, asyncio.CancelledError):  # ``_end`` alone cancels
         there, back = await asyncio.open_connection("127.0.0.1", port)
         with closing(back):
             ways = (_copy(reader, back), _copy(there, writer))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
+import sqlalchemy as sa
 import yaml
 
 from deployments.runtime.models import default_cache_folder
@@ -18,6 +19,9 @@ from tests.cluster.lan import NETWORK, Machine, network
 from tests.cluster.one_machine import OneMachine
 
 DOOR = 8000
+
+PHOTO = Path("serve_app/cli/sample.jpg").resolve()
+"""A small picture, which jobs may name instead of sending it."""
 
 GRAPH: dict[str, Any] = {
     "face_detection": {"needs": ["image"], "model": "blazeface_full_range"},
@@ -69,6 +73,7 @@ def use_jobs(
     args = application["args"]
     args["graph"] = GRAPH
     args["hosts"] = {"ingress": [node for node in GRAPH if node != "hls_streaming"]}
+    args["files"] = {"readable_folders": [str(PHOTO.parent)]}
     args["outputs"] = {"folder": str(jobs_folder.with_name("outputs"))}
     args["jobs"] = {
         "folder": str(jobs_folder),
@@ -91,12 +96,11 @@ class JobsMachine(OneMachine):
     def __init__(
         self,
         folder: Path,
-        jobs_folder: Path | None = None,
         **settings: Any,  # noqa: ANN401 - of ``use_jobs``
     ) -> None:
         """Choose a port; nothing runs yet."""
         super().__init__(folder, folder)
-        self.jobs = jobs_folder or folder / "jobs"
+        self.jobs = folder / "jobs"
         use_jobs(self.document, self.jobs, **settings)
         self.urls: Sequence[str] = [f"http://127.0.0.1:{self.document['http_options']['port']}"]
 
@@ -104,6 +108,11 @@ class JobsMachine(OneMachine):
         """Start it."""
         done = self.run("up", *(arguments or ("--config", self.file())))
         assert done.returncode == 0, done.stdout
+
+    def database(self) -> sa.Engine:
+        """Give an engine for the table of jobs, which keeps no connection."""
+        file = self.jobs / "jobs.sqlite"
+        return sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool)
 
     def down(self) -> None:
         """End it; no process of it may be left."""

@@ -155,10 +155,8 @@ def test_one_machine(
         size = Size(200, 50, tuple(victims)) if full else Size(24, 8, surely)
         machine.up()
         try:
-            database = sa.create_engine(f"sqlite:///{machine.jobs / 'jobs.sqlite'}")
-            around = Surroundings(broker, database, receiver)
+            around = Surroundings(broker, machine.database(), receiver)
             survive(machine, victims, size, Mix(samples, dice, receiver.url), around)
-            database.dispose()
         finally:
             machine.down()
 
@@ -192,7 +190,7 @@ def _run_on_two_machines(  # noqa: PLR0913 - all that they need
 ) -> None:
     url = sa.make_url(server.url)
     assert url.port is not None
-    database = sa.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    database = sa.create_engine(url.set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
     with (
         two_machines(folder) as machines,
         relayed(BRIDGE, url.port),
@@ -213,4 +211,3 @@ def _run_on_two_machines(  # noqa: PLR0913 - all that they need
         around = Surroundings(broker, database, receiver, schema="dbos")
         survive(machines, victims, size, Mix(samples, dice, receiver.url), around)
         machines.down()
-    database.dispose()

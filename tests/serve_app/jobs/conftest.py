@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from serve_app.jobs.table import open_database
+from serve_app.jobs.database import open_database
 from tests.postgres import postgres
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from serve_app.jobs.database import open_database
 from serve_app.jobs.lead import DatabaseLead, FileLead, Lead
-from serve_app.jobs.table import open_database
 from tests.postgres import Postgres
 from tests.serve_app.jobs.local import service
 from tests.serve_app.jobs.steered import Steered, request

@@ -19,8 +19,9 @@ from deployments.runtime.errors import (
     StorageFullError,
     UnknownJobError,
 )
+from serve_app.jobs.database import open_database
 from serve_app.jobs.job import Job, JobFilter, JobRequest, Outcome
-from serve_app.jobs.table import JobTable, now_ms, open_database
+from serve_app.jobs.table import JobTable, now_ms
 
 OUTCOME = Outcome({"media_type": "image/jpeg"}, {"output_path": "output/a.png"}, output_bytes=7)
 

@@ -6,18 +6,18 @@ Printed, not asserted, but for that all jobs are completed: the machine may have
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 import sqlalchemy as sa
 
 from tests.cluster.figures import say
-from tests.jobs.blocking import all_places_taken, long_video
+from tests.jobs.blocking import all_places_taken
 from tests.jobs.clients import Service
 from tests.jobs.orders import Samples
 from tests.jobs.systems import JobsMachine
@@ -62,22 +62,22 @@ class Bench:
     """Measures one service."""
 
     machine: JobsMachine
-    http: httpx2.Client
     picture: bytes
     video: Path
     queued: int
 
-    def measure(self) -> Figures:
+    def measure(self, http: httpx2.Client) -> Figures:
         """Measure everything once; the queue is empty before and after."""
+        submit = partial(self._submit, http)
         service = Service(self.machine.urls)
-        job_ms, direct_ms = self._overhead()
-        submit_ms = _median_ms(self._submit)
+        job_ms, direct_ms = self._overhead(http)
+        submit_ms = _median_ms(submit)
         with (
             all_places_taken(self.machine, service, self.video),
             ThreadPoolExecutor(SUBMITTERS) as threads,
         ):
-            ids = list(threads.map(lambda _: self._submit(), range(self.queued)))
-            behind_ms = _median_ms(lambda: ids.append(self._submit()))
+            ids = list(threads.map(lambda _: submit(), range(self.queued)))
+            behind_ms = _median_ms(lambda: ids.append(submit()))
         service.wait_until_idle()
         done = [service.get(f"/jobs/{job_id}") for job_id in ids]
         assert {"completed"} == {job["status"] for job in done}
@@ -85,14 +85,14 @@ class Bench:
         took_s = (max(job["completed_at"] for job in done) - began_ms) / 1000
         return Figures(submit_ms, behind_ms, len(done) / took_s, direct_ms, job_ms)
 
-    def _overhead(self) -> tuple[float, float]:
+    def _overhead(self, http: httpx2.Client) -> tuple[float, float]:
         """Return what a job takes until its client knows its end, and the direct call, in ms."""
 
         def direct() -> None:
-            assert self.http.post("/v1/hash", content=self.picture).is_success
+            assert http.post("/v1/hash", content=self.picture).is_success
 
         def job() -> None:
-            with self.http.stream("GET", f"/jobs/{self._submit()}/events") as events:
+            with http.stream("GET", f"/jobs/{self._submit(http)}/events") as events:
                 last = "".join(events.iter_text()).strip().splitlines()[-1]
             assert '"status":"completed"' in last, last
 
@@ -100,8 +100,8 @@ class Bench:
         job()
         return _median_ms(job), _median_ms(direct)
 
-    def _submit(self) -> str:
-        answer = self.http.post("/jobs/hash", files={"file": ("a.jpg", self.picture)})
+    def _submit(self, http: httpx2.Client) -> str:
+        answer = http.post("/jobs/hash", files={"file": ("a.jpg", self.picture)})
         assert answer.is_success, answer.text
         return answer.json()["job_id"]
 
@@ -131,47 +131,45 @@ def add_history(database: sa.Engine, count: int) -> None:
             connection.execute(jobs.insert(), rows)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(
-    request: pytest.FixtureRequest,
+def compare(machine: JobsMachine, engine: sa.Engine, bench: Bench, ended: int) -> None:
+    """Measure with few ended jobs in the table, and with many."""
+    with httpx2.Client(base_url=machine.urls[0], timeout=120) as http:
+        before = bench.measure(http)
+        say(f"{bench.queued} queued, few ended: {before}")
+        add_history(engine, ended)
+        after = bench.measure(http)
+    say(f"{bench.queued} queued, {ended} ended: {after}")
+    say(f"with {ended} ended jobs: {after.ratios(before)}")
+
+
+def test_sqlite(
+    machine: JobsMachine,
+    samples: Samples,
+    video: Path,
+    full: bool,  # noqa: FBT001 - a fixture
+) -> None:
+    """Measure jobs in SQLite."""
+    queued, ended = (1000, 100_000) if full else (150, 20_000)
+    compare(machine, machine.database(), Bench(machine, samples.picture, video, queued), ended)
+
+
+def test_postgresql(
+    samples: Samples,
+    video: Path,
     tmp_path: Path,
     full: bool,  # noqa: FBT001 - a fixture
-) -> Iterator[tuple[dict[str, Any], sa.Engine]]:
-    """Give what the YAML says of a database, and an engine for it."""
-    if request.param == "sqlite":
-        engine = sa.create_engine(f"sqlite:///{tmp_path / 'jobs' / 'jobs.sqlite'}")
-        yield {}, engine
-        engine.dispose()
-        return
+) -> None:
+    """Measure jobs in PostgreSQL."""
     if not full:
         pytest.skip("takes long: FULL=1")
     server = Postgres(tmp_path, fsync=True)
     server.start()
-    engine = sa.create_engine(sa.make_url(server.url).set(drivername="postgresql+psycopg"))
-    yield {"database": server.url}, engine
-    engine.dispose()
-    server.close()
-
-
-def test_figures(
-    database: tuple[dict[str, Any], sa.Engine],
-    samples: Samples,
-    tmp_path: Path,
-    full: bool,  # noqa: FBT001 - a fixture
-) -> None:
-    """Measure with few ended jobs in the table, and with many."""
-    queued, ended = (1000, 100_000) if full else (200, 20_000)
-    spec, engine = database
-    machine = JobsMachine(tmp_path, jobs=spec)
+    machine = JobsMachine(tmp_path, jobs={"database": server.url})
     machine.up()
+    url = sa.make_url(server.url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
-        with httpx2.Client(base_url=machine.urls[0], timeout=120) as http:
-            bench = Bench(machine, http, samples.picture, long_video(tmp_path), queued)
-            before = bench.measure()
-            say(f"{queued} queued, few ended: {before}")
-            add_history(engine, ended)
-            after = bench.measure()
-            say(f"{queued} queued, {ended} ended: {after}")
-            say(f"with {ended} ended jobs: {after.ratios(before)}")
+        compare(machine, engine, Bench(machine, samples.picture, video, 1000), 100_000)
     finally:
         machine.down()
+        server.close()

@@ -1,0 +1,1 @@
+"""A package, so that its fixtures end with it: the tests beside it need the whole machine."""
