@@ -3,7 +3,7 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve examples stop test test-cluster test-jobs lint format openapi schema bench lock
+.PHONY: help setup setup-dev serve examples stop test test-parts test-stacks test-cluster test-jobs lint format openapi schema bench lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,20 @@ stop: ## End all that `make serve` started
 	@if [ -x .venv/bin/cl-serve ]; then .venv/bin/cl-serve down; else echo "Nothing is running."; fi
 
 test: setup-dev ## Every test but those of test-cluster and test-jobs, with coverage
-	@.venv/bin/pytest -m "not cluster and not jobs" --cov --cov-report=term:skip-covered
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-parts test-stacks
+	@.venv/bin/coverage combine --quiet
+	@.venv/bin/coverage report --skip-covered
+
+# The tests that start a stack wait for it most of the time; beside them there is a core for the rest.
+PYTEST := .venv/bin/pytest -m "not cluster and not jobs" --cov --cov-report= --cov-fail-under=0
+STACKS := tests/e2e tests/examples
+
+test-parts: setup-dev
+	@COVERAGE_FILE=.coverage.parts $(PYTEST) $(addprefix --ignore=,$(STACKS))
+
+test-stacks: setup-dev
+	@COVERAGE_FILE=.coverage.stacks $(PYTEST) $(STACKS)
 
 test-cluster: setup-dev ## Redeploys and faults under load, several machines in network namespaces (root)
 	@.venv/bin/pytest -m cluster tests/cluster

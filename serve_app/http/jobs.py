@@ -129,7 +129,7 @@ class JobRoutes:
 
     async def cancel(self, job_id: str) -> dict[str, Any]:
         """End a job; one that has ended stays as it is."""
-        return shown(await self._runner.once("cancel", job_id))
+        return shown(await self._runner.again("cancel", job_id))
 
     async def retry(self, job_id: str) -> dict[str, Any]:
         """Try a failed job again."""

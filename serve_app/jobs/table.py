@@ -145,11 +145,13 @@ class JobTable:
                 "attempts": number,
                 "attempt_id": attempt_id,
                 "started_at": sa.func.coalesce(_jobs.c.started_at, now),
+                "updated_at": now,
             },
         )
 
     def complete(self, job_id: str, attempt_id: str, outcome: Outcome, also: Also) -> Job | None:
         """End a job with what an attempt gave; None when that attempt does not count any more."""
+        now = now_ms()
         return self._change(
             job_id,
             _under_way(attempt_id),
@@ -159,7 +161,8 @@ class JobTable:
                 "error": None,
                 "error_kind": None,
                 "bytes": _jobs.c.bytes + outcome.output_bytes,
-                "completed_at": now_ms(),
+                "updated_at": now,
+                "completed_at": now,
             },
             also,
         )
@@ -197,12 +200,14 @@ class JobTable:
 
         """
         may = (_jobs.c.status.in_(_ACTIVE),) if attempt_id is None else _under_way(attempt_id)
+        now = now_ms()
         values = {
             "status": "failed",
             "error": error[0],
             "error_kind": error[1],
             "dead_letter": dead_letter,
-            "completed_at": now_ms(),
+            "updated_at": now,
+            "completed_at": now,
         }
         return self._change(job_id, may, values, also)
 

@@ -29,6 +29,7 @@ def on_free_port(name: str) -> ServeFile:
 def started(file: ServeFile, folder: Path) -> Iterator[Stack]:
     """Run a stack; when it has ended, no process and no listener of it may be left."""
     stack = Stack(folder)
+    file = file.with_overrides(port=None, offline=None, jobs_folder=str(folder / "jobs"))
     state = stack.up(file, print)
     yield stack
     assert stack.down() > 0

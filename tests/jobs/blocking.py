@@ -7,10 +7,12 @@ from pathlib import Path
 
 import psutil
 
+from serve_app.schema import JobsSpec
 from tests.deployments.videos_support import ffmpeg
 from tests.jobs.clients import Service, wait_until
 from tests.jobs.systems import System, encoders
 
+PLACES = JobsSpec().max_concurrent
 _MOST_URGENT = "10"
 
 
@@ -39,10 +41,14 @@ def submit_stream(service: Service, video: Path) -> str:
 @contextmanager
 def all_places_taken(system: System, service: Service, video: Path) -> Iterator[list[str]]:
     """Let jobs that stand still hold all places for the block; give their ids."""
-    places = service.get("/capabilities")["capabilities"]["hash"]
-    ids = [submit_stream(service, video) for _ in range(places)]
+
+    def free() -> int:
+        return service.get("/capabilities")["capabilities"]["hash"]
+
+    wait_until(lambda: free() == PLACES)
+    ids = [submit_stream(service, video) for _ in range(PLACES)]
     try:
-        wait_until(lambda: service.get("/capabilities")["capabilities"]["hash"] == 0)
+        wait_until(lambda: free() == 0)
         wait_until(lambda: encoders(system.processes()))
         for encoder in encoders(system.processes()):
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -45,6 +45,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
     """Put a small empty disk over a folder for the block; give a file on it that fills it."""
     if os.geteuid() != 0:
         pytest.skip("a small disk needs root; run `sudo make test-jobs`")
+    folder.mkdir(parents=True, exist_ok=True)
     options = ("-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none")
     subprocess.run(["mount", *options, folder], check=True)  # noqa: S607 - of the system
     try:
@@ -138,7 +139,7 @@ def test_client_gone(machine: JobsMachine, service: Service) -> None:
         )
         client.sendall(bytes(2**20))
         wait_until(lambda: incoming.exists() and list(incoming.iterdir()))
-    wait_until(lambda: not list(incoming.iterdir()))
+    wait_until(lambda: not list(incoming.iterdir()), 10)
     assert before == service.get("/jobs")["total"]
 
 

@@ -131,6 +131,13 @@ def add_history(database: sa.Engine, count: int) -> None:
             connection.execute(jobs.insert(), rows)
 
 
+def remove_history(database: sa.Engine) -> None:
+    """Remove the copies: real jobs have files."""
+    jobs = sa.Table("jobs", sa.MetaData(), autoload_with=database)
+    with database.begin() as connection:
+        connection.execute(jobs.delete().where(jobs.c.bytes == 0))
+
+
 def compare(machine: JobsMachine, engine: sa.Engine, bench: Bench, ended: int) -> None:
     """Measure with few ended jobs in the table, and with many."""
     with httpx2.Client(base_url=machine.urls[0], timeout=120) as http:
@@ -138,6 +145,7 @@ def compare(machine: JobsMachine, engine: sa.Engine, bench: Bench, ended: int) -
         say(f"{bench.queued} queued, few ended: {before}")
         add_history(engine, ended)
         after = bench.measure(http)
+        remove_history(engine)
     say(f"{bench.queued} queued, {ended} ended: {after}")
     say(f"with {ended} ended jobs: {after.ratios(before)}")
 

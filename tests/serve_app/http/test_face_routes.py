@@ -15,7 +15,7 @@ from serve_app.app import build_graph, node_settings
 from serve_app.config import load_file
 from serve_app.host import Host
 from serve_app.http.guard import RequestGuard
-from serve_app.http.ingress import build_http_app
+from serve_app.http.ingress import build_http_app, job_routes
 from serve_app.pipeline import Pipeline
 from serve_app.settings import config_folder
 from serve_app.stores import Stores, open_stores
@@ -28,12 +28,14 @@ def make_client(store: ModelStore) -> TestClient:
     file = load_file(config_folder() / "serve.yaml")
     limits = file.args.limits
     graph = build_graph(file.args, store)
-    stores = Stores(store, open_stores(file.args).outputs)
+    opened = open_stores(file.args)
+    stores = Stores(store, opened.outputs, opened.files)
     hosts = {
         host: Host([(graph[name], node_settings(graph[name], file.args, stores)) for name in names])
         for host, names in graph.hosts.items()
     }
-    app = build_http_app(graph, Pipeline(graph, hosts, limits), stores, limits)
+    jobs = job_routes(graph, file.args, stores, None)  # nobody calls them here
+    app = build_http_app(graph, Pipeline(graph, hosts, limits), stores, limits, jobs)
     app.add_middleware(RequestGuard, limits=limits)
     return TestClient(app)
 
