@@ -34,6 +34,7 @@ from serve_app.http.about import AboutRoutes
 from serve_app.http.guard import RequestGuard, problem_response
 from serve_app.http.jobs import JobRoutes
 from serve_app.http.outputs import OutputRoutes
+from serve_app.http.pace import pace_uploads
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
 from serve_app.http.submissions import JobPlaces
@@ -104,6 +105,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP app, once the constructor has run."""
+        pace_uploads()
         limits, spec = self._args.limits, self._args.jobs
         jobs = job_routes(self._graph, self._args, self._stores, self._jobs)
         app = build_http_app(self._graph, self._pipeline, self._stores, limits, jobs)

@@ -20,7 +20,7 @@ from pathlib import Path
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from deployments.runtime.errors import StorageFullError
+from deployments.runtime.errors import NodeUnavailableError, StorageFullError
 from deployments.runtime.file_store import NO_ROOM_ERRNOS
 from serve_app.http.form_bodies import (
     ArrivingFile,
@@ -62,6 +62,7 @@ async def receive(
         InvalidParameterError: it is no valid form.
         TooLargeError: too many files or fields, or too long ones.
         StorageFullError: the disk is full.
+        NodeUnavailableError: less came than was announced; what was on the way has died.
         ClientDisconnect: the client went away before it had sent everything.
 
     """
@@ -73,19 +74,22 @@ async def receive(
     try:
         await run(_make, folder, owned)
         part = bytearray()
+        received = 0
         async for chunk in request.stream():
             part += chunk
+            received += len(chunk)
             if len(part) >= _PART_BYTES:
                 await run(_on_disk, body.write, bytes(part))
                 part.clear()
         await run(_on_disk, body.write, bytes(part))
+        _require_all(request, received)
         await run(_on_disk, body.finish)
         yield form
     finally:
         # The thread goes on with what it has, even where nobody waits for it any more.
         removed = run(_remove, body, owned)
         thread.shutdown(wait=False)
-        await removed
+        await asyncio.shield(removed)  # cancelled in the queue, it would never begin
 
 
 def _body(
@@ -100,6 +104,14 @@ def _body(
     if kind == b"application/x-www-form-urlencoded":
         return UrlencodedBody(form)
     return RawBody(form, begin)
+
+
+def _require_all(request: Request, received: int) -> None:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and received < int(announced):
+        raise NodeUnavailableError(
+            f"{received} of {announced} bytes came before the connection was lost; send it again",
+        )
 
 
 def _on_disk(function: Callable[..., None], *args: bytes) -> None:

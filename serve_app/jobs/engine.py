@@ -35,7 +35,7 @@ _VERSION = "1"
 POLL_S = 2.0
 """Work that nobody announced here waits so long: retries, or what a stand-by replica took."""
 
-FIRST_PAUSE_S = 0.03
+FIRST_PAUSE_S = 0.04
 """Between looks after a wake-up, doubling up to ``POLL_S``: a slot becomes free a little after its
 job has ended. No two looks are closer, however often they are woken: each takes 4 ms of a core."""
 

@@ -76,13 +76,17 @@ class JobFolders:
                 raise StorageFullError(f"the disk has no room for {name!r}") from error
             raise
 
-    def take_in(self, request: JobRequest) -> None:
-        """Move what ``receive`` got for a job into the job's folder; no harm if it was moved."""
+    def has_arrived(self, request: JobRequest) -> bool:
+        """Whether ``receive`` got a job's input, and ``take_in`` has not moved it yet."""
         if request.input_name is None or not JOB_ID.fullmatch(request.job_id):
-            return
+            return False
+        return self._arriving(request.job_id, request.input_name).exists()
+
+    def take_in(self, request: JobRequest) -> None:
+        """Move what has arrived into the job's folder."""
+        assert request.input_name is not None, "it has arrived"  # noqa: S101 - narrows the type
         path = self._arriving(request.job_id, request.input_name)
-        if path.exists():
-            self._store.adopt(path, f"{request.job_id}/{INPUT}/{request.input_name}")
+        self._store.adopt(path, f"{request.job_id}/{INPUT}/{request.input_name}")
 
     def list(self, job: Job) -> tuple[tuple[str, int], ...]:
         """List a job's files as clients call them, with their sizes in bytes."""

@@ -94,7 +94,7 @@ class JobRunner:
             FileLead(folder / "runner.lock") if spec.database is None else DatabaseLead(database)
         )
         self._housekeeping = Housekeeping(self._table, self._engine, self._folders, spec)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[Job | None]] = {}
         """Work by job."""
         self._progress: dict[str, float] = {}
         self._worker = worker or RemoteWorker()
@@ -126,7 +126,8 @@ class JobRunner:
         """
         if request.webhook is not None:
             self._webhooks.check(request.webhook)
-        await asyncio.to_thread(self._folders.take_in, request)
+        if self._folders.has_arrived(request):
+            await asyncio.to_thread(self._folders.take_in, request)
         room = self._housekeeping.room()
         if request.input_bytes > room:
             raise StorageFullError(
@@ -316,28 +317,29 @@ class JobRunner:
             del self._running[job_id]
             self._progress.pop(job_id, None)
             self._events.idle(self._idle())
-        now = await asyncio.to_thread(self._state_of, job_id)
+        # Raises when the table can't be written: the queue notes it, and finds the job later.
+        now = None if work.cancelled() else work.result()
+        if now is None:  # it ended otherwise, or not at all
+            now = await asyncio.to_thread(self._state_of, job_id)
         if work.cancelled() and now is not None and not now.ended:
             raise NodeUnavailableError("this replica ends; the one that leads next does it again")
-        if not work.cancelled():
-            work.result()  # the table can't be written: the queue notes it, and finds it later
         if now is None or now.status != "completed" or job.started_at != job.updated_at:
             await asyncio.to_thread(self._folders.tidy, job_id, now)  # there may be leftovers
 
-    async def _work_on(self, job: Job, attempt_id: str) -> None:
+    async def _work_on(self, job: Job, attempt_id: str) -> Job | None:
+        """Do one attempt; return the job after it, or None when the attempt did not count."""
         try:
             outcome = await self._have_done(job, JobWork(job.request, attempt_id))
         except ClServeError as error:
-            await self._failed(job, attempt_id, error)
+            return await self._failed(job, attempt_id, error)
         except Exception:
             logger.exception("attempt %s at job %s failed unexpectedly", attempt_id, job.job_id)
             error = ClServeError("it failed unexpectedly; the log has the details")
-            await self._failed(job, attempt_id, error)
-        else:
-            self._housekeeping.added(outcome.output_bytes)
-            await self._end(
-                lambda also: self._table.complete(job.job_id, attempt_id, outcome, also),
-            )
+            return await self._failed(job, attempt_id, error)
+        self._housekeeping.added(outcome.output_bytes)
+        return await self._end(
+            lambda also: self._table.complete(job.job_id, attempt_id, outcome, also),
+        )
 
     async def _have_done(self, job: Job, work: JobWork) -> Outcome:
         """Let somebody work on a job. Raises the work's ``ClServeError``."""
@@ -348,7 +350,7 @@ class JobRunner:
                 self._moved(job, item)
         raise NodeUnavailableError("the work on it ended without a result")
 
-    async def _failed(self, job: Job, attempt_id: str, error: ClServeError) -> None:
+    async def _failed(self, job: Job, attempt_id: str, error: ClServeError) -> Job | None:
         """Let a job wait for its next attempt, or end it."""
         kind = problem_for(error).kind
         passing = isinstance(error, NodeError | ToolFailedError)
@@ -366,8 +368,8 @@ class JobRunner:
             )
             if waiting is not None:
                 self._tell("queued", waiting)
-                return
-        await self._end(
+                return waiting
+        return await self._end(
             lambda also: self._table.fail(
                 job.job_id, attempt_id, (str(error), kind), also, dead_letter=passing
             ),

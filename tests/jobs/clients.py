@@ -70,7 +70,7 @@ class Service:
             files=[(name, file) for file in order.files],
             headers={"Idempotency-Key": order.key},
         )
-        assert answer.status_code == HTTPStatus.OK, f"{order}: {answer.text}"
+        assert answer.status_code == HTTPStatus.OK, f"{order.key} {order.task}: {answer.text}"
         body = answer.json()
         return [job["job_id"] for job in body.get("jobs", [body])]
 
@@ -118,7 +118,7 @@ class Clients:
     def wait(self) -> None:
         """Wait until every order was answered."""
         self._orders.join()
-        assert [] == self.errors
+        assert not self.errors, "\n".join(map(str, self.errors))
 
     @property
     def waiting(self) -> int:

@@ -240,6 +240,7 @@ def test_new_output(tmp_path: Path) -> None:
     with store.new() as first:
         (first.path / "sub").mkdir()
         (first.path / "sub" / "a.ts").write_bytes(b"a")
+        assert first.output_id is not None
         with pytest.raises(PathNotFoundError):
             store.file(first.output_id, "sub/a.ts")
         assert 0o700 == first.path.stat().st_mode & 0o777
@@ -404,6 +405,7 @@ def test_age_counts_from_completion(tmp_path: Path) -> None:
         os.utime(folder.path, (0, 0))
         store.sweep()
     store.sweep()
+    assert folder.output_id is not None
     assert b"x" == store.file(folder.output_id, "file").read_bytes()
 
 

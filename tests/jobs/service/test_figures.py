@@ -26,7 +26,6 @@ from tests.postgres import Postgres
 pytestmark = [pytest.mark.jobs, pytest.mark.timeout(1800)]
 
 SUBMITTERS = 4
-SAMPLES = 50
 _ROWS_AT_ONCE = 5000
 
 
@@ -59,25 +58,26 @@ class Figures:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measures one service."""
+    """Measures one service: medians of ``samples``, and with so many jobs ``queued``."""
 
     machine: JobsMachine
     picture: bytes
     video: Path
     queued: int
+    samples: int
 
     def measure(self, http: httpx2.Client) -> Figures:
         """Measure everything once; the queue is empty before and after."""
         submit = partial(self._submit, http)
         service = Service(self.machine.urls)
         job_ms, direct_ms = self._overhead(http)
-        submit_ms = _median_ms(submit)
+        submit_ms = self._median_ms(submit)
         with (
             all_places_taken(self.machine, service, self.video),
             ThreadPoolExecutor(SUBMITTERS) as threads,
         ):
             ids = list(threads.map(lambda _: submit(), range(self.queued)))
-            behind_ms = _median_ms(lambda: ids.append(submit()))
+            behind_ms = self._median_ms(lambda: ids.append(submit()))
         service.wait_until_idle()
         done = [service.get(f"/jobs/{job_id}") for job_id in ids]
         assert {"completed"} == {job["status"] for job in done}
@@ -98,21 +98,20 @@ class Bench:
 
         direct()
         job()
-        return _median_ms(job), _median_ms(direct)
+        return self._median_ms(job), self._median_ms(direct)
+
+    def _median_ms(self, action: Callable[[], object]) -> float:
+        took_s: list[float] = []
+        for _ in range(self.samples):
+            began_s = time.perf_counter()
+            action()
+            took_s.append(time.perf_counter() - began_s)
+        return statistics.median(took_s) * 1000
 
     def _submit(self, http: httpx2.Client) -> str:
         answer = http.post("/jobs/hash", files={"file": ("a.jpg", self.picture)})
         assert answer.is_success, answer.text
         return answer.json()["job_id"]
-
-
-def _median_ms(action: Callable[[], object]) -> float:
-    took_s: list[float] = []
-    for _ in range(SAMPLES):
-        began_s = time.perf_counter()
-        action()
-        took_s.append(time.perf_counter() - began_s)
-    return statistics.median(took_s) * 1000
 
 
 def add_history(database: sa.Engine, count: int) -> None:
@@ -157,8 +156,9 @@ def test_sqlite(
     full: bool,  # noqa: FBT001 - a fixture
 ) -> None:
     """Measure jobs in SQLite."""
-    queued, ended = (1000, 100_000) if full else (150, 20_000)
-    compare(machine, machine.database(), Bench(machine, samples.picture, video, queued), ended)
+    queued, measured, ended = (1000, 50, 100_000) if full else (60, 15, 20_000)
+    bench = Bench(machine, samples.picture, video, queued, measured)
+    compare(machine, machine.database(), bench, ended)
 
 
 def test_postgresql(
@@ -176,8 +176,9 @@ def test_postgresql(
     machine.up()
     url = sa.make_url(server.url).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(url, poolclass=sa.NullPool)
+    bench = Bench(machine, samples.picture, video, 1000, 50)
     try:
-        compare(machine, engine, Bench(machine, samples.picture, video, 1000), 100_000)
+        compare(machine, engine, bench, 100_000)
     finally:
         machine.down()
         server.close()

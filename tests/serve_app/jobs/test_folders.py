@@ -30,8 +30,9 @@ def test_parts_become_the_input(folders: JobFolders, tmp_path: Path) -> None:
     """In their order; a part that is sent again changes nothing."""
     for offset, data in ((0, b"one "), (4, b"two "), (4, b"two "), (8, b"three")):
         folders.receive(JOB_ID, "a.txt", offset, data)
+    assert folders.has_arrived(job().request)
     folders.take_in(job().request)
-    folders.take_in(job().request)
+    assert not folders.has_arrived(job().request)
     assert b"one two three" == (tmp_path / "files" / JOB_ID / "input" / "a.txt").read_bytes()
     assert (("input/a.txt", 13),) == folders.list(job("queued"))
     assert b"one two three" == b"".join(folders.read(job(), "input/a.txt"))
