@@ -1,7 +1,8 @@
 """Uploads no faster than they are written: bodies that come in must not pile up in memory.
 
-Serve's replica reads a request's body into a queue without an end, as fast as the network brings
-it. Here it reads on when the app has taken what there is, so that the client is slowed down instead.
+Serve's replica reads a request's body into a queue without an end, as fast as the network
+brings it. Here it reads on when the app has taken what there is, so that the client is slowed down
+instead.
 """
 
 import asyncio

@@ -126,10 +126,9 @@ def _on_disk(function: Callable[..., None], *args: bytes) -> None:
         raise
 
 
-def _make(folder: Path, owned: Path) -> None:
-    """Make the folder of a request, and remove those of processes of this machine that died."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for path in folder.iterdir():
+def remove_abandoned(folder: Path) -> None:
+    """Remove what requests were receiving whose processes, on this machine, have died."""
+    for path in folder.iterdir() if folder.is_dir() else ():
         found = _OWNED.fullmatch(path.name)
         if (
             found is not None
@@ -137,6 +136,12 @@ def _make(folder: Path, owned: Path) -> None:
             and not Path("/proc", found["pid"]).exists()
         ):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _make(folder: Path, owned: Path) -> None:
+    """Make the folder of a request."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    remove_abandoned(folder)
     owned.mkdir(mode=0o700)
 
 

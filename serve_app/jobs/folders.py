@@ -14,6 +14,7 @@ from deployments.runtime.errors import InvalidParameterError, PathNotFoundError,
 from deployments.runtime.file_store import FileStore
 from deployments.runtime.folders import NO_ROOM_ERRNOS
 from serve_app.http.form_bodies import safe_name
+from serve_app.http.streamed_form import remove_abandoned
 from serve_app.jobs.job import INPUT, Job, JobRequest
 
 JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -124,6 +125,10 @@ class JobFolders:
                 if len(found) == limit:
                     break
         return found
+
+    def remove_abandoned(self) -> None:
+        """Remove what ingresses of this machine were receiving when they died."""
+        remove_abandoned(self._incoming)
 
     def sweep(self, older_than_s: float) -> None:
         """Remove what writers that died have left."""

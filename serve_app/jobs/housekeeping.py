@@ -85,6 +85,7 @@ class Housekeeping:
 
     def _step(self, running: Collection[str]) -> None:
         self.remove_ended(self._spec.keep_s)
+        self._folders.remove_abandoned()
         while self._engine.forget_ended(now_ms() - int(ENGINE_AGE_S * 1000), STEP) == STEP:
             pass
         for job in self._table.idle_since(now_ms() - int(QUIET_S * 1000), STEP):

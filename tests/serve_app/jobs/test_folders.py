@@ -1,6 +1,7 @@
 """The files of jobs: parts that arrive, and what is removed."""
 
 import os
+import platform
 import time
 from pathlib import Path
 
@@ -100,3 +101,14 @@ def test_what_was_given_up_is_swept(folders: JobFolders, tmp_path: Path) -> None
     os.utime(old, (time.time() - 100, time.time() - 100))
     folders.sweep(50)
     assert [f"{JOB_ID}.new.txt"] == [path.name for path in (tmp_path / "incoming").iterdir()]
+
+
+def test_what_a_dead_ingress_was_receiving_is_removed(folders: JobFolders, tmp_path: Path) -> None:
+    """At once, and nothing of one that lives."""
+    incoming = tmp_path / "incoming"
+    dead = incoming / f"{platform.node()}.{2**22 + 1}.{'0' * 32}"  # beyond the largest process id
+    alive = incoming / f"{platform.node()}.{os.getpid()}.{'0' * 32}"
+    for folder in (dead, alive):
+        folder.mkdir(parents=True)
+    folders.remove_abandoned()
+    assert [alive] == list(incoming.iterdir())
