@@ -326,6 +326,6 @@ def test_progress_moves(sdk: Sdk, tmp_path: Path) -> None:
         seen.add(now.progress)
         time.sleep(0.05)
     assert "completed" == now.status
-    assert len(seen) >= 3
+    assert any(0 < percent < 100 for percent in seen)
     percents = [event.progress or 0 for event in watched.events]
     assert sorted(percents) == percents

@@ -102,7 +102,9 @@ def test_failing_step(failing: ModelStore, caplog: pytest.LogCaptureFixture) -> 
         path = failing.pull("a")
         assert path == failing.path("a")
     assert 1 == batch_of(path)
-    assert [told in record.message for record in caplog.records] == [True, True]
+    # Once each, however many handlers a test before this one has left on the logger.
+    messages = {record.message for record in caplog.records}
+    assert [True, True] == [told in message for message in messages]
     (x,) = OnnxSession(path, provider="cpu").run(np.zeros((3, 3, 224, 224), np.float32))
     assert (3, 384) == x.shape
 
