@@ -1,5 +1,6 @@
 """What several machines promise: who may join, how work spreads, and what survives what."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -221,9 +222,10 @@ def test_head_dies(cluster: Cluster, face: bytes) -> None:
 
     def kill_head() -> None:
         for pid in cluster.head.pids():
-            process = psutil.Process(pid)
-            if "serve_app.stack.supervisor" not in process.cmdline():
-                process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended with the one before it
+                process = psutil.Process(pid)
+                if "serve_app.stack.supervisor" not in process.cmdline():
+                    process.kill()
         time.sleep(5)
         say(f"whole again after {5 + cluster.wait_until_whole(120):.0f} s")
         time.sleep(2)
