@@ -15,8 +15,9 @@ from pathlib import Path
 from threading import RLock
 from typing import BinaryIO
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS
 from deployments.runtime.errors import EmptyInputError, NodeUnavailableError, TooLargeError
-from deployments.runtime.folders import NO_ROOM_ERRNOS, AllowedFolders
+from deployments.runtime.folders import AllowedFolders
 from deployments.runtime.media_type import MediaType, detect
 from deployments.runtime.picture import ACCEPTED_MIME_TYPES, DEFAULT_MAX_PIXELS, Picture
 from deployments.runtime.types import Media

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS
 from deployments.runtime.errors import (
     ConfigError,
     ForbiddenPathError,
@@ -27,7 +28,6 @@ from deployments.runtime.file_places.local import LocalPlace
 if TYPE_CHECKING:
     from deployments.runtime.file_places.s3 import S3Place
 
-NO_ROOM_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 S3_PREFIX = "s3://"
 S3_OPTIONS = ("endpoint", "region")

@@ -14,12 +14,13 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS
 from deployments.runtime.errors import (
     ForbiddenPathError,
     NodeUnavailableError,
     PathNotFoundError,
 )
-from deployments.runtime.file_store import NO_ROOM_ERRNOS, FileStore
+from deployments.runtime.file_store import FileStore
 from deployments.runtime.task import current_task
 
 DEFAULT_KEEP_S = 24 * 3600.0

@@ -20,8 +20,8 @@ from pathlib import Path
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS
 from deployments.runtime.errors import NodeUnavailableError, StorageFullError
-from deployments.runtime.file_store import NO_ROOM_ERRNOS
 from serve_app.http.form_bodies import (
     ArrivingFile,
     MultipartBody,

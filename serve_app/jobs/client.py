@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from ray.serve.handle import DeploymentHandle
 
+from deployments.runtime.atomic import atomic_write
 from deployments.runtime.capability import Params
 from deployments.runtime.errors import (
     DeadlineExceededError,
@@ -37,7 +38,6 @@ from serve_app.jobs.job import (
     JobRequest,
 )
 from serve_app.jobs.remote_runner import RemoteRunner
-from serve_app.jobs.saving import appearing
 
 Work = CapabilityType | str | Sequence[CapabilityType | str]
 """What a job is to compute: a capability or the name of a node, or several of one file."""
@@ -234,7 +234,7 @@ class Jobs:
             PathNotFoundError: the job has no such file.
 
         """
-        with appearing(destination) as into:
+        with atomic_write(destination) as into:
             await self._runner.copy(job_id, path, into)
 
     async def _send(self, job_id: str, source: Source) -> dict[str, Any]:

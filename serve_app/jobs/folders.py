@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS
 from deployments.runtime.errors import InvalidParameterError, PathNotFoundError, StorageFullError
 from deployments.runtime.file_store import FileStore
-from deployments.runtime.folders import NO_ROOM_ERRNOS
 from serve_app.http.form_bodies import safe_name
 from serve_app.http.streamed_form import remove_abandoned
 from serve_app.jobs.job import INPUT, Job, JobRequest

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS
 from deployments.runtime.errors import InvalidParameterError, NodeUnavailableError
-from deployments.runtime.folders import NO_ROOM_ERRNOS
 
 
 @contextmanager

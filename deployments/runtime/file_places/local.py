@@ -17,6 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from deployments.runtime.atomic import sync
 from deployments.runtime.errors import ForbiddenPathError
 from deployments.runtime.file_places.facts import StoredFile
 
@@ -44,7 +45,7 @@ class LocalPlace:
                 raise
             with self._unfinished() as copy:
                 shutil.copyfile(path, copy)
-                _sync(copy)
+                sync(copy)
                 self._put(copy, key)
             path.unlink()
 
@@ -153,7 +154,7 @@ class LocalPlace:
         _make(place.parent)
         path.replace(place)
         # Journalling filesystems commit the folders that were made before along with this one.
-        _sync(place.parent)
+        sync(place.parent)
 
     def _real(self, key: str) -> Path:
         """Follow all links. Raises ``ForbiddenPathError`` when they lead out of the folder."""
@@ -183,18 +184,10 @@ def _discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _sync_all(folder: Path) -> None:
     """Write a folder and all files below it to the disk."""
     for parent, _, names in os.walk(folder):
         for name in names:
             if not Path(parent, name).is_symlink():
-                _sync(Path(parent, name))
-        _sync(Path(parent))
+                sync(Path(parent, name))
+        sync(Path(parent))

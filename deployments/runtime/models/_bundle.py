@@ -12,13 +12,13 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from deployments.runtime.atomic import atomic_write
 from deployments.runtime.errors import ModelIntegrityError, ModelLicenceError
 from deployments.runtime.models._catalogue import Catalogue
 from deployments.runtime.models._entry import ModelEntry
 from deployments.runtime.models._files import (
     CHUNK_BYTES,
     MAX_MEMBER_BYTES,
-    atomic_write,
     disk_full_explained,
     sha256_of,
 )

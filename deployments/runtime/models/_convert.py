@@ -20,10 +20,10 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from deployments.runtime.atomic import atomic_write
 from deployments.runtime.errors import ModelConversionError
 from deployments.runtime.models import _rewrites
 from deployments.runtime.models._entry import Contract, ModelEntry
-from deployments.runtime.models._files import atomic_write
 
 RELATIVE_TOLERANCE = 1e-5
 """How far a rewritten graph may be off, as a share of its largest output. Float32 rounding of a

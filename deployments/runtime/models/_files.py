@@ -2,16 +2,15 @@
 
 import errno
 import hashlib
-import os
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from deployments.runtime.atomic import NO_ROOM_ERRNOS, atomic_write
 from deployments.runtime.errors import ModelDownloadError
 
 CHUNK_BYTES = 1 << 20
@@ -19,7 +18,6 @@ MAX_MEMBER_BYTES = 2 << 30
 """The most that one archive member may unpack to; several times the largest model in use."""
 SPARE_BYTES = 32 << 20
 """Kept free beyond a download, so that other programs still find room."""
-DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 UNWRITABLE_ERRNOS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
 
 
@@ -31,38 +29,6 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 of a file's content as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def atomic_write(target: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces ``target`` when the block ends without an error.
-
-    The content is synced before the rename, and the folder after it, so that a power cut leaves
-    the old file or the new one, never half of one.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp is readable by its owner alone; a cache may be shared by a group or a container.
-        temporary.chmod(0o644)
-        temporary.replace(target)
-        sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def place(source: Path, target: Path) -> None:
@@ -97,7 +63,7 @@ def disk_full_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FULL_ERRNOS:
+        if error.errno in NO_ROOM_ERRNOS:
             free = _mb(shutil.disk_usage(folder).free) if folder.exists() else "nothing"
             raise ModelDownloadError(
                 f"disk full: {folder} has {free} free, which was not enough; "

@@ -23,13 +23,12 @@ from tenacity import (
     wait_random,
 )
 
+from deployments.runtime.atomic import atomic_write, sync
 from deployments.runtime.models._entry import is_allowed_url
 from deployments.runtime.models._files import (
     MAX_MEMBER_BYTES,
     SourceError,
-    atomic_write,
     require_free_space,
-    sync_folder,
 )
 from deployments.runtime.models._layout import CacheLayout
 
@@ -114,7 +113,7 @@ def download(  # noqa: PLR0913 - one transfer's facts, two of them optional
             raise SourceError(str(error) or type(error).__name__) from error
         part.content.replace(target)
         part.discard()
-        sync_folder(target.parent)
+        sync(target.parent)
 
 
 def _attempt(url: str, part: _Part, report: ByteReport, expected_bytes: int | None) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError, model_validator
 
+from deployments.runtime.atomic import atomic_write
 from deployments.runtime.models._entry import ConversionStep, ModelEntry, Sha256, Strict
-from deployments.runtime.models._files import atomic_write
 from deployments.runtime.models._layout import CacheLayout
 
 

@@ -17,6 +17,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from deployments.runtime.atomic import sync
 from deployments.runtime.errors import (
     ModelConversionError,
     ModelDownloadError,
@@ -40,7 +41,6 @@ from deployments.runtime.models._files import (
     quarantine,
     require_free_space,
     sha256_of,
-    sync_folder,
 )
 from deployments.runtime.models._https import download
 from deployments.runtime.models._layout import CacheLayout
@@ -210,7 +210,7 @@ class PullRun:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         candidate.replace(target)
-        sync_folder(target.parent)
+        sync(target.parent)
 
     def _obtain(self, entry: ModelEntry, where: AnySource) -> Path:
         """Return a file that may be the entry's; its hash is not checked here."""

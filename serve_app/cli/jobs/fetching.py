@@ -5,10 +5,10 @@ from pathlib import Path, PurePosixPath
 import click
 from rich.console import Console
 
+from deployments.runtime.atomic import atomic_write
 from serve_app.cli.analyze.files import shown
 from serve_app.cli.jobs.display import transfer_bars
 from serve_app.cli.jobs.service import JobService
-from serve_app.jobs.saving import appearing
 
 
 def fetch_file(
@@ -37,7 +37,7 @@ def fetch_file(
         raise click.ClickException(f"the service names a file outside of its folder: {path!r}")
     destination = folder.joinpath(*parts)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with transfer_bars(console) as bars, appearing(destination) as into:
+    with transfer_bars(console) as bars, atomic_write(destination) as into:
         bar = bars.add_task(shown(path), total=size_bytes)
         service.download(job_id, path, into, lambda done: bars.update(bar, completed=done))
         if into.tell() != size_bytes:
