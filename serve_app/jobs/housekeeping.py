@@ -14,7 +14,8 @@ from deployments.runtime.errors import ClServeError
 from serve_app.jobs.engine import Engine
 from serve_app.jobs.folders import JobFolders
 from serve_app.jobs.job import Job
-from serve_app.jobs.table import JobTable, now_ms
+from serve_app.jobs.rows import now_ms
+from serve_app.jobs.table import JobTable
 from serve_app.schema import JobsSpec
 
 logger = logging.getLogger("ray.serve")
@@ -93,39 +94,17 @@ class Housekeeping:
                 self._revive(job)
 
     def _revive(self, job: Job) -> None:
-        """Give a job that nothing works on, nor ever will, its next attempt.
-
-        That of a queued job is the one after those it had, of one in work the one it has.
-        """
+        """Put the attempt of a job into the queue that nobody does, nor ever will."""
         number = job.attempts + (job.status == "queued")
         if self._engine.is_alive(job.job_id, number):
             return
         logger.warning("job %s was %s and lost; it is tried again", job.job_id, job.status)
-        error = "the queue had lost it"
-        if job.attempt_id is None or job.status == "queued":
-            self._table.in_transaction(
-                lambda connection: self._engine.put_attempt(
-                    connection, job.job_id, number, job.request.priority
-                ),
-            )
-            return
-        waiting = self._table.put_back(
-            job.job_id,
-            job.attempt_id,
-            error,
-            "internal",
-            lambda connection, waiting: self._engine.put_attempt(
-                connection, job.job_id, waiting.attempts + 1, job.request.priority
+        self._table.in_transaction(
+            lambda connection: self._engine.put_attempt(
+                connection, job.job_id, number, job.request.priority
             ),
         )
-        if waiting is None:
-            self._table.fail(
-                job.job_id,
-                job.attempt_id,
-                (error, "internal"),
-                lambda *_: None,
-                dead_letter=True,
-            )
+        self._engine.wake()
 
     def _sweep(self) -> None:
         self._folders.sweep(LEFTOVER_AGE_S)

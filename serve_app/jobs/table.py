@@ -6,15 +6,12 @@ ends once, with the result of one attempt. What has to happen with a change (a p
 a webhook) is written in the same transaction.
 """
 
-import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
 from deployments.runtime.errors import (
@@ -25,48 +22,18 @@ from deployments.runtime.errors import (
 )
 from serve_app.jobs.database import explained
 from serve_app.jobs.job import Job, JobFilter, JobPage, JobRequest, JobStatus, Outcome
+from serve_app.jobs.rows import METADATA, TABLE, job_of, now_ms, row_of, substance
 
 _ACTIVE: tuple[JobStatus, ...] = ("queued", "in_progress")
 
-_metadata = sa.MetaData()
-_jobs = sa.Table(
-    "jobs",
-    _metadata,
-    sa.Column("job_id", sa.String, primary_key=True),
-    sa.Column("task", sa.String, nullable=False),
-    sa.Column("status", sa.String, nullable=False),
-    sa.Column("request", sa.JSON, nullable=False),
-    sa.Column("outcome", sa.JSON(none_as_null=True)),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("max_attempts", sa.Integer, nullable=False),
-    sa.Column("attempt_id", sa.String),
-    sa.Column("error", sa.String),
-    sa.Column("error_kind", sa.String),
-    sa.Column("dead_letter", sa.Boolean, nullable=False, default=False),
-    sa.Column("batch_id", sa.String, index=True),
-    sa.Column("idempotency_key", sa.String, unique=True),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("created_at", sa.BigInteger, nullable=False),
-    sa.Column("updated_at", sa.BigInteger, nullable=False),
-    sa.Column("started_at", sa.BigInteger),
-    sa.Column("completed_at", sa.BigInteger, index=True),
-    sa.Index("jobs_by_status", "status", "created_at"),
-    sa.Index("jobs_by_task", "task", "created_at"),
-    sa.Index("jobs_by_age", "created_at"),
-    sa.Index("jobs_dead", "dead_letter", "created_at"),
-)
-
 # Made once: making a statement takes SQLAlchemy longer than running it.
-_GET = sa.select(_jobs).where(_jobs.c.job_id == sa.bindparam("id"))
-_SAME = sa.select(_jobs).where(
-    (_jobs.c.job_id == sa.bindparam("id"))
-    | (_jobs.c.idempotency_key == sa.bindparam("key", type_=sa.String)),
+_GET = sa.select(TABLE).where(TABLE.c.job_id == sa.bindparam("id"))
+_SAME = sa.select(TABLE).where(
+    (TABLE.c.job_id == sa.bindparam("id"))
+    | (TABLE.c.idempotency_key == sa.bindparam("key", type_=sa.String)),
 )
-_COUNT_QUEUED = sa.select(sa.func.count()).where(_jobs.c.status == "queued")
-_INSERT = _jobs.insert().returning(_jobs)
-
-_request = TypeAdapter(JobRequest)
-_outcome = TypeAdapter(Outcome)
+_COUNT_QUEUED = sa.select(sa.func.count()).where(TABLE.c.status == "queued")
+_INSERT = TABLE.insert().returning(TABLE)
 
 Also = Callable[[sa.Connection, Job], object]
 """What is to be written in the same transaction as a change, with the job as it is then."""
@@ -80,7 +47,7 @@ class JobTable:
         self.engine = engine
         self._max_queued = max_queued
         self._max_attempts = max_attempts
-        _metadata.create_all(engine)
+        METADATA.create_all(engine)
 
     def add(self, request: JobRequest, also: Also) -> tuple[Job, bool]:
         """Add a job; return it and whether it is new.
@@ -107,24 +74,24 @@ class JobTable:
         conditions = [
             column == value
             for column, value in (
-                (_jobs.c.status, wanted.status),
-                (_jobs.c.task, wanted.task),
-                (_jobs.c.batch_id, wanted.batch_id),
-                (_jobs.c.dead_letter, wanted.dead_letter),
+                (TABLE.c.status, wanted.status),
+                (TABLE.c.task, wanted.task),
+                (TABLE.c.batch_id, wanted.batch_id),
+                (TABLE.c.dead_letter, wanted.dead_letter),
             )
             if value is not None
         ]
-        matching = sa.select(_jobs).where(*conditions)
+        matching = sa.select(TABLE).where(*conditions)
         with self._reading() as connection:
             total = connection.scalar(
-                sa.select(sa.func.count()).select_from(_jobs).where(*conditions),
+                sa.select(sa.func.count()).select_from(TABLE).where(*conditions),
             )
             rows = connection.execute(
-                matching.order_by(_jobs.c.created_at.desc(), _jobs.c.job_id)
+                matching.order_by(TABLE.c.created_at.desc(), TABLE.c.job_id)
                 .limit(wanted.limit)
                 .offset(wanted.offset),
             )
-            return JobPage(tuple(_job(row) for row in rows), total or 0)
+            return JobPage(tuple(job_of(row) for row in rows), total or 0)
 
     def start(self, job_id: str, number: int, attempt_id: str) -> Job | None:
         """Begin an attempt, or begin it anew after its runner died.
@@ -133,8 +100,8 @@ class JobTable:
             The job, or None when there is nothing to do any more.
 
         """
-        first = (_jobs.c.status == "queued") & (_jobs.c.attempts == number - 1)
-        anew = (_jobs.c.status == "in_progress") & (_jobs.c.attempts == number)
+        first = (TABLE.c.status == "queued") & (TABLE.c.attempts == number - 1)
+        anew = (TABLE.c.status == "in_progress") & (TABLE.c.attempts == number)
         may = (first | anew,)
         now = now_ms()
         return self._change(
@@ -144,7 +111,7 @@ class JobTable:
                 "status": "in_progress",
                 "attempts": number,
                 "attempt_id": attempt_id,
-                "started_at": sa.func.coalesce(_jobs.c.started_at, now),
+                "started_at": sa.func.coalesce(TABLE.c.started_at, now),
                 "updated_at": now,
             },
         )
@@ -160,7 +127,7 @@ class JobTable:
                 "outcome": asdict(outcome),
                 "error": None,
                 "error_kind": None,
-                "bytes": _jobs.c.bytes + outcome.output_bytes,
+                "bytes": TABLE.c.bytes + outcome.output_bytes,
                 "updated_at": now,
                 "completed_at": now,
             },
@@ -176,7 +143,7 @@ class JobTable:
         also: Also,
     ) -> Job | None:
         """Let a job wait for its next attempt, if it has one left and this one counts."""
-        may = (*_under_way(attempt_id), _jobs.c.attempts < _jobs.c.max_attempts)
+        may = (*_under_way(attempt_id), TABLE.c.attempts < TABLE.c.max_attempts)
         values = {"status": "queued", "error": error, "error_kind": error_kind}
         return self._change(job_id, may, values, also)
 
@@ -199,7 +166,7 @@ class JobTable:
             dead_letter: whether it failed for reasons that may pass.
 
         """
-        may = (_jobs.c.status.in_(_ACTIVE),) if attempt_id is None else _under_way(attempt_id)
+        may = (TABLE.c.status.in_(_ACTIVE),) if attempt_id is None else _under_way(attempt_id)
         now = now_ms()
         values = {
             "status": "failed",
@@ -225,9 +192,9 @@ class JobTable:
             "error_kind": None,
             "dead_letter": False,
             "completed_at": None,
-            "max_attempts": _jobs.c.attempts + self._max_attempts,
+            "max_attempts": TABLE.c.attempts + self._max_attempts,
         }
-        job = self._change(job_id, (_jobs.c.status == "failed",), values, also)
+        job = self._change(job_id, (TABLE.c.status == "failed",), values, also)
         if job is None:
             status = self.get(job_id).status
             raise JobStateError(f"job {job_id} is {status}; only failed jobs are tried again")
@@ -236,7 +203,7 @@ class JobTable:
     def remove(self, job_ids: Sequence[str]) -> None:
         """Forget jobs."""
         with self._writing() as connection:
-            connection.execute(_jobs.delete().where(_jobs.c.job_id.in_(job_ids)))
+            connection.execute(TABLE.delete().where(TABLE.c.job_id.in_(job_ids)))
 
     def in_transaction(self, write: Callable[[sa.Connection], object]) -> None:
         """Write something else to the same database."""
@@ -245,43 +212,30 @@ class JobTable:
 
     def expired(self, before_ms: int, limit: int) -> list[str]:
         """List jobs that ended before a time."""
-        return self._ids(_jobs.c.completed_at < before_ms, limit)
+        return self._ids(TABLE.c.completed_at < before_ms, limit)
 
     def idle_since(self, before_ms: int, limit: int) -> list[Job]:
         """List jobs that have not ended and of which nothing was heard since a time."""
-        found = sa.select(_jobs).where(
-            _jobs.c.status.in_(_ACTIVE),
-            _jobs.c.updated_at < before_ms,
+        found = sa.select(TABLE).where(
+            TABLE.c.status.in_(_ACTIVE),
+            TABLE.c.updated_at < before_ms,
         )
         with self._reading() as connection:
-            return [_job(row) for row in connection.execute(found.limit(limit))]
+            return [job_of(row) for row in connection.execute(found.limit(limit))]
 
     def known(self, job_ids: Sequence[str]) -> set[str]:
         """Say which of these jobs there are."""
-        return set(self._ids(_jobs.c.job_id.in_(job_ids), len(job_ids)))
+        return set(self._ids(TABLE.c.job_id.in_(job_ids), len(job_ids)))
 
     def totals(self) -> tuple[int, int]:
         """Return how many jobs there are, and the bytes of all their files."""
         with self._reading() as connection:
             count, size = connection.execute(
-                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_jobs.c.bytes), 0)),
+                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(TABLE.c.bytes), 0)),
             ).one()
             return count, int(size)
 
     def _add(self, request: JobRequest, also: Also) -> tuple[Job, bool]:
-        now = now_ms()
-        row = {
-            "job_id": request.job_id,
-            "task": request.task,
-            "status": "queued",
-            "request": asdict(request),
-            "max_attempts": self._max_attempts,
-            "batch_id": request.batch_id,
-            "idempotency_key": request.idempotency_key,
-            "bytes": request.input_bytes,
-            "created_at": now,
-            "updated_at": now,
-        }
         with self._writing() as connection:
             known = self._known(connection, request)
             if known is not None:
@@ -292,13 +246,13 @@ class JobTable:
                     f"{queued} jobs wait already, which is what args.jobs.max_queued allows; "
                     "submit again later",
                 )
-            job = _job(connection.execute(_INSERT, row).one())
+            job = job_of(connection.execute(_INSERT, row_of(request, self._max_attempts)).one())
             also(connection, job)
             return job, True
 
     def _ids(self, condition: sa.ColumnElement[bool], limit: int) -> list[str]:
         with self._reading() as connection:
-            found = connection.execute(sa.select(_jobs.c.job_id).where(condition).limit(limit))
+            found = connection.execute(sa.select(TABLE.c.job_id).where(condition).limit(limit))
             return [row.job_id for row in found]
 
     def _known(self, connection: sa.Connection, request: JobRequest) -> Job | None:
@@ -307,8 +261,8 @@ class JobTable:
         row = connection.execute(_SAME, same).first()
         if row is None:
             return None
-        job = _job(row)
-        if _substance(job.request) != _substance(request):
+        job = job_of(row)
+        if substance(job.request) != substance(request):
             raise InvalidParameterError(
                 f"the idempotency key {request.idempotency_key!r} was used for another job, "
                 f"{job.job_id}; use a new key for a new job",
@@ -321,7 +275,7 @@ class JobTable:
             raise UnknownJobError(
                 f"there is no job {job_id!r}; ended jobs are removed after a time",
             )
-        return _job(row)
+        return job_of(row)
 
     def _change(
         self,
@@ -333,14 +287,14 @@ class JobTable:
         """Change a job if it is in a state that allows it; return it as it is then."""
         with self._writing() as connection:
             row = connection.execute(
-                _jobs.update()
-                .where(_jobs.c.job_id == job_id, *may)
+                TABLE.update()
+                .where(TABLE.c.job_id == job_id, *may)
                 .values({"updated_at": now_ms(), **values})
-                .returning(_jobs),
+                .returning(TABLE),
             ).first()
             if row is None:
                 return None
-            job = _job(row)
+            job = job_of(row)
             if also is not None:
                 also(connection, job)
             return job
@@ -357,33 +311,5 @@ class JobTable:
             yield connection
 
 
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return int(time.time() * 1000)
-
-
 def _under_way(attempt_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (_jobs.c.status == "in_progress", _jobs.c.attempt_id == attempt_id)
-
-
-def _substance(request: JobRequest) -> str:
-    """What two submissions of one job have in common."""
-    return json.dumps([request.task, request.outputs, request.params, request.input_bytes])
-
-
-def _job(row: sa.Row[Any]) -> Job:
-    return Job(
-        request=_request.validate_python(row.request),
-        status=row.status,
-        progress=100.0 if row.status == "completed" else 0.0,
-        attempts=row.attempts,
-        attempt_id=row.attempt_id,
-        outcome=None if row.outcome is None else _outcome.validate_python(row.outcome),
-        error=row.error,
-        error_kind=row.error_kind,
-        dead_letter=row.dead_letter,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-    )
+    return (TABLE.c.status == "in_progress", TABLE.c.attempt_id == attempt_id)

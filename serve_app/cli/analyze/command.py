@@ -16,6 +16,7 @@ from serve_app.cli.analyze.plan import Plan, make_plan
 from serve_app.cli.analyze.results import JsonLinesResults, ParquetResults, locked
 from serve_app.cli.analyze.run import Run, Stopped
 from serve_app.cli.analyze.service import Patience, Service
+from serve_app.cli.this_machine import url_of_this_machine
 
 PATIENCE = Patience()
 
@@ -140,7 +141,7 @@ def analyze(  # noqa: PLR0913 - one for each option
     console = Console()
     request = Request(tuple(outputs), tuple(params))
     with _errors_explained(), locked(out):
-        base_url = url or _url_of_this_machine(state)
+        base_url = url or url_of_this_machine(state)
         # With a transport of its own a client takes no proxy from the environment: a service is
         # on this machine or on its network.
         transport = httpx2.HTTPTransport()
@@ -158,18 +159,6 @@ def analyze(  # noqa: PLR0913 - one for each option
         _summarise(console, plan, display, out)
     failed = bool(display.failures or plan.failures)
     context.exit(_end(console, stopped, out) or int(failed))
-
-
-def _url_of_this_machine(state: Path | None) -> str:
-    from serve_app.stack import Stack  # noqa: PLC0415 - loads Ray, which --url does without
-
-    running = Stack(state).running()
-    if running is None:
-        raise click.ClickException(
-            "no stack runs on this machine. Start one with `cl-serve up`, or name a service "
-            "with --url",
-        )
-    return running.url
 
 
 def _results(out: Path, request: Request, contract: Contract) -> JsonLinesResults:

@@ -14,6 +14,7 @@ from serve_app.cli.analyze.files import shown
 from serve_app.cli.jobs.display import follow, job_details, job_table, transfer_bars, waiting
 from serve_app.cli.jobs.fetching import fetch_file
 from serve_app.cli.jobs.service import JobService, errors_explained
+from serve_app.cli.this_machine import url_of_this_machine
 from serve_app.jobs.job import DEFAULT_PRIORITY, INPUT, MAX_PRIORITY
 
 _PIPED_CHARACTERS = 250
@@ -37,23 +38,11 @@ def _on_service(command: Callable[..., None]) -> Callable[..., None]:
         console = Console()
         with (
             errors_explained(),
-            JobService(url or _url_of_this_machine(state), waiting(console)) as service,
+            JobService(url or url_of_this_machine(state), waiting(console)) as service,
         ):
             command(service, console, **options)
 
     return on_service
-
-
-def _url_of_this_machine(state: Path | None) -> str:
-    from serve_app.stack import Stack  # noqa: PLC0415 - takes a third of the time of --help
-
-    running = Stack(state).running()
-    if running is None:
-        raise click.ClickException(
-            "no stack runs on this machine. Start one with `cl-serve up`, or name a service "
-            "with --url",
-        )
-    return running.url
 
 
 def _pairs(

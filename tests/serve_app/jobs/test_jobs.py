@@ -1,6 +1,8 @@
 """Jobs from the submission to the result, in one process: routes, runner, queue and table."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,12 @@ from deployments.runtime.errors import (
     ClServeError,
     CorruptMediaError,
     NodeUnavailableError,
+    StorageFullError,
     UnknownJobError,
 )
-from serve_app.jobs import runner as runner_module
+from serve_app.jobs import attempts
+from serve_app.jobs.job import Job
+from serve_app.jobs.runner import JobRunner
 from serve_app.schema import EventsSpec
 from tests.serve_app.jobs.local import Service, service
 from tests.serve_app.jobs.steered import Steered, request
@@ -311,14 +316,12 @@ async def test_a_second_replica_stands_by(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It takes jobs and cancels them, and does none; the first one sees both."""
-    monkeypatch.setattr(runner_module, "RUN_CHECK_S", 0.05)
+    monkeypatch.setattr(attempts, "LOOK_S", 0.05)
     first, second = Steered(held=True), Steered()
     async with service(tmp_path, first) as leading:
         await leading.runner.submit(request(0))
         await first.begun.wait()
-        standing_by = runner_module.JobRunner(
-            leading.runner._spec, EventsSpec(), ("lengths",), second
-        )
+        standing_by = JobRunner(leading.runner._spec, EventsSpec(), ("lengths",), second)
         await standing_by.submit(request(1))
         await standing_by.cancel(request(0).job_id)
         await first.stopped.wait()
@@ -327,3 +330,49 @@ async def test_a_second_replica_stands_by(
         standing_by._leading.cancel()
         standing_by._engine.close()
     assert [] == second.order
+
+
+async def test_an_end_waits_for_the_database(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Work that is done is not done again because the table was locked when it ended."""
+    monkeypatch.setattr(attempts, "LOOK_S", 0.05)
+    worker = Steered()
+    async with service(tmp_path, worker) as local:
+        refused = [NodeUnavailableError("locked"), StorageFullError("full")]
+        complete = local.runner._table.complete
+
+        def complete_later(*args: Any) -> Job | None:  # noqa: ANN401 - as the table's own
+            if refused:
+                raise refused.pop()
+            return complete(*args)
+
+        monkeypatch.setattr(local.runner._table, "complete", complete_later)
+        job = await local.ended((await local.runner.submit(request())).job_id)
+    assert ("completed", 1, 1) == (job["status"], job["attempts"], len(worker.order))
+
+
+async def test_a_runner_outlives_its_database(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the table can't be read the runner goes on to lead, and what runs goes on to run."""
+    monkeypatch.setattr(attempts, "LOOK_S", 0.01)
+    worker = Steered(held=True)
+    async with service(tmp_path, worker) as local:
+        job_id = (await local.runner.submit(request())).job_id
+        await worker.begun.wait()
+        asked = threading.Event()
+
+        def locked(_: str) -> Job:
+            asked.set()
+            raise NodeUnavailableError("locked")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(local.runner._table, "get", locked)
+            await asyncio.to_thread(asked.wait, 10)
+        local.runner.check_health()
+        worker.go_on.set()
+        assert "completed" == (await local.ended(job_id))["status"]
+        local.runner.check_health()

@@ -21,7 +21,8 @@ from deployments.runtime.errors import (
 )
 from serve_app.jobs.database import open_database
 from serve_app.jobs.job import Job, JobFilter, JobRequest, Outcome
-from serve_app.jobs.table import JobTable, now_ms
+from serve_app.jobs.rows import now_ms
+from serve_app.jobs.table import JobTable
 
 OUTCOME = Outcome({"media_type": "image/jpeg"}, {"output_path": "output/a.png"}, output_bytes=7)
 

@@ -4,17 +4,14 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from click.testing import CliRunner, Result
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -31,6 +28,7 @@ from serve_app.pipeline import Pipeline
 from serve_app.settings import DEFAULT_CATALOGUE
 from serve_app.stores import open_stores
 from tests.serve_app.cli.analyze.nodes import NODES
+from tests.serve_app.cli.local_server import LocalServer
 
 JPEG = b"\xff\xd8\xff"
 """Enough for a media type."""
@@ -53,7 +51,7 @@ def make_app(limits: Limits = LIMITS) -> ASGIApp:
     return app
 
 
-class LocalService:
+class LocalService(LocalServer):
     """The app on a port of this machine, with a hand on what happens to uploads.
 
     Attributes:
@@ -66,13 +64,10 @@ class LocalService:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         """Choose a port; ``start`` listens on it."""
+        super().__init__()
         self.script: deque[ASGIApp] = deque()
         self.reset()
         self._app = make_app(limits)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._address = free.getsockname()
-        self.url = f"http://127.0.0.1:{self._address[1]}"
 
     def reset(self) -> None:
         """Forget what was, and what was to come."""
@@ -80,28 +75,6 @@ class LocalService:
         self.on_upload: Callable[[int], None] = lambda _number: None
         self.uploads = 0
         self.broken = False
-
-    def start(self) -> None:
-        """Listen; returns when requests are answered."""
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(self._address)
-        config = uvicorn.Config(
-            self._handle,
-            interface="asgi3",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
-        self._thread.start()
-        listener.listen()  # connections wait in the queue until the server takes them
-
-    def stop(self) -> None:
-        """End at once, whatever is in work."""
-        self._server.force_exit = self._server.should_exit = True
-        self._thread.join()
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])

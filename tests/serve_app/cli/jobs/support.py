@@ -3,13 +3,11 @@
 import asyncio
 import itertools
 import json
-import socket
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-import uvicorn
 from click.testing import CliRunner, Result
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
@@ -19,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.cli.jobs import jobs
+from tests.serve_app.cli.local_server import LocalServer
 
 NOW_MS = 1_790_000_000_000
 
@@ -70,7 +69,7 @@ FAILED = {
 }
 
 
-class JobsService:
+class JobsService(LocalServer):
     """The service on a port of this machine.
 
     Attributes:
@@ -86,6 +85,7 @@ class JobsService:
 
     def __init__(self) -> None:
         """Choose a port; ``start`` listens on it."""
+        super().__init__()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         self.uploads: list[dict[str, Any]] = []
@@ -107,28 +107,6 @@ class JobsService:
                 Route("/jobs/{job_id}/{action}", self._act, methods=["POST"]),
             ],
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._address = free.getsockname()
-        self.url = f"http://127.0.0.1:{self._address[1]}"
-
-    def start(self) -> None:
-        """Listen; returns when requests are answered."""
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(self._address)
-        config = uvicorn.Config(
-            self._handle, interface="asgi3", lifespan="off", ws="none", log_config=None
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
-        self._thread.start()
-        listener.listen()  # connections wait in the queue until the server takes them
-
-    def stop(self) -> None:
-        """End at once, whatever is in work."""
-        self._server.force_exit = self._server.should_exit = True
-        self._thread.join()
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests.append(f"{scope['method']} {scope['path']}")
