@@ -1,6 +1,8 @@
 """One node inside a host: its capability, its threads and batcher, and one call of it."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -21,6 +23,11 @@ from serve_app.metrics import NodeMetrics
 from serve_app.roots import Roots
 from serve_app.tracing import annotate, span
 from serve_app.validation import describe_validation_error
+
+logger = logging.getLogger("ray.serve")
+
+LOAD_RETRY_S = 5.0
+"""How often a node that lacked a model or a program looks again: a pull needs no restart."""
 
 NodeWithSettings = tuple[Node, NodeSettings]
 """A node, and what its capability needs to know where it runs."""
@@ -54,6 +61,8 @@ class HostedNode:
     metrics: NodeMetrics
     defaults: dict[str, Any] = field(default_factory=dict)
     failure: ModelError | ToolError | None = None
+    runs_whole: bool = False
+    """Whether a request's part in it is one piece of work, in a thread that nodes share."""
     tried_at_s: float = 0.0
 
     async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - passes anything through
@@ -81,36 +90,64 @@ class HostedNode:
                 raise InvalidParameterError("; ".join(lines)) from error
             return None
 
-    async def compute(self, call: NodeCall) -> Any:  # noqa: ANN401 - any result type
-        """Run one call: alone in one thread where the node is idle, else through its batches.
+    def load(self) -> None:
+        """Load the capability; where its model or its program is missing, keep that as a failure.
 
         Raises:
-            ClServeError: what the capability raises; also for a wrong parameter.
+            Exception: what else its package raises, with a note that says whose it is.
 
         """
-        capability = self.capability
+        self.tried_at_s = time.monotonic()
+        name = self.node.name
+        with of_node(name):
+            try:
+                self.capability.load()
+            except (ModelError, ToolError) as error:
+                self.failure = error
+                logger.warning("node %s can't run: %s", name, error)
+                return
+            except Exception as error:
+                kind = type(self.capability)
+                error.add_note(
+                    f"load() of node {name} ({kind.__module__}.{kind.__qualname__}) failed; repair "
+                    "its package, or take the node out of args.graph",
+                )
+                raise
+        self.failure = None
+        self.runs_whole = not (self.capability.own_threads or self.capability.gains_from_batches)
+        self.metrics.loaded(time.monotonic() - self.tried_at_s)
+
+    def compute_whole(self, call: NodeCall) -> Any:  # noqa: ANN401 - any result type
+        """Run one call alone, in this thread. Raises what the capability raises."""
         params = self.checked({**self.defaults, **call.params})
-
-        def prepare() -> Work:
-            # The file's header is read here, in a worker thread, not on the event loop.
-            with span("prepare"):
-                return capability.prepare(call.inputs(), params)
-
-        def finish(work: Work, parts: Sequence[Any]) -> Any:  # noqa: ANN401 - any result type
-            with span("finish"):
-                return capability.finish(work, parts)
-
-        def run_alone() -> Any:  # noqa: ANN401 - any result type
-            work = prepare()
+        with call.running():
+            work = self._prepare(call, params)
             size = self.batcher.max_batch_size
             parts: list[Any] = []
             for start in range(0, len(work.units), size):
                 units = work.units[start : start + size]
-                self.metrics.batch(len(units), 0.0)
+                if not self.runs_whole:
+                    self.metrics.batch(len(units), 0.0)
                 with span("infer"):
                     annotate(batch_size=len(units))
-                    parts += capability.infer(units)
-            return finish(work, parts)
+                    parts += self.capability.infer(units)
+            return self._finish(work, parts)
+
+    async def compute(self, call: NodeCall) -> Any:  # noqa: ANN401 - any result type
+        """Run one call: alone in one thread where the node is idle, else through its batches.
+
+        Raises:
+            ClServeError: what the capability raises; also for a wrong parameter, and for a model or
+                a program that is still missing.
+
+        """
+        if self.failure is not None:
+            if time.monotonic() - self.tried_at_s < LOAD_RETRY_S:
+                raise self.failure
+            await self.in_thread(self.load)
+            if self.failure is not None:
+                raise self.failure
+        params = self.checked({**self.defaults, **call.params})
 
         def watched(function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - passes anything through
             with call.running():
@@ -118,15 +155,24 @@ class HostedNode:
 
         if self.batcher.claim():
             try:
-                return await self.in_thread(watched, run_alone)
+                return await self.in_thread(self.compute_whole, call)
             finally:
                 self.batcher.release()
-        work = await self.in_thread(watched, prepare)
+        work = await self.in_thread(watched, self._prepare, call, params)
         parts: Sequence[Any] = ()
         if work.units:
             with span("infer"):
                 parts = await self.batcher.submit(work.units)
-        return await self.in_thread(watched, finish, work, parts)
+        return await self.in_thread(watched, self._finish, work, parts)
+
+    def _prepare(self, call: NodeCall, params: Any) -> Work:  # noqa: ANN401 - its Params class
+        # The file's header is read here, in a worker thread, not on the event loop.
+        with span("prepare"):
+            return self.capability.prepare(call.inputs(), params)
+
+    def _finish(self, work: Work, parts: Sequence[Any]) -> Any:  # noqa: ANN401 - any result type
+        with span("finish"):
+            return self.capability.finish(work, parts)
 
 
 def host_node(node: Node, settings: NodeSettings, shared: ThreadPoolExecutor) -> HostedNode:

@@ -72,6 +72,11 @@ class FaceDetection(Capability[FaceDetectionParams, DetectedFaces]):
         )
         self._session.warm_up()
 
+    @property
+    def gains_from_batches(self) -> bool:
+        """Whether its model does, where it runs."""
+        return self._session.gains_from_batches
+
     def prepare(self, inputs: tuple[Picture], params: FaceDetectionParams) -> Work:
         """Render the views of the picture: units are (S, S, 3), uint8 RGB."""
         (picture,) = inputs

@@ -45,6 +45,11 @@ class FaceEmbedding(Capability[FaceEmbeddingParams, FaceEmbeddings]):
             self.settings, node=self.name, model=self.model_name or "", side_px=CROP_PX
         )
 
+    @property
+    def gains_from_batches(self) -> bool:
+        """Whether its model does, where it runs."""
+        return self._encoder.gains_from_batches
+
     def prepare(self, inputs: tuple[AlignedFaces], params: FaceEmbeddingParams) -> Work:
         """Rate the faces; units are the crops, (112, 112, 3) uint8 RGB, of those to embed."""
         (aligned,) = inputs

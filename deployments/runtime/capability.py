@@ -96,6 +96,15 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
         """The catalogue entry in use, or None when the capability has no model."""
         return self.settings.model or self.default_model
 
+    @property
+    def gains_from_batches(self) -> bool:
+        """Whether ``infer`` takes less for the units of several requests than for each in turn.
+
+        Known after ``load``. A host forms batches only where they gain something, as they cost
+        hand-overs between threads. By default that is assumed of whatever has an ``infer``.
+        """
+        return type(self).infer is not Capability.infer
+
     def load(self) -> None:
         """Load models, start programs, warm up.
 

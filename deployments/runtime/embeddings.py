@@ -110,6 +110,11 @@ class ImageEncoder:
         self._output = output_index(self._session, contract)
         self._session.warm_up()
 
+    @property
+    def gains_from_batches(self) -> bool:
+        """Whether many crops at once take less than one by one."""
+        return self._session.gains_from_batches
+
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Embed crops, each (S, S, 3) uint8 RGB: (D,) float32 per crop, as the model gives it."""
         ordered = [crop[..., self._order] for crop in crops]

@@ -103,6 +103,11 @@ class OnnxSession:
         self.output_shapes = tuple(_shape(node) for node in outputs)
         self._output_dtypes = [_DTYPES.get(node.type, np.float32) for node in outputs]
 
+    @property
+    def gains_from_batches(self) -> bool:
+        """Whether many rows at once take less than one by one, as one thread takes them."""
+        return self._rows_per_run > 1
+
     def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:
         """Run the graph on any number of rows.
 

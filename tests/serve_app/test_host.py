@@ -7,7 +7,7 @@ import pytest
 
 from deployments.runtime.errors import ConfigError, InvalidParameterError, ModelIntegrityError
 from deployments.runtime.types import Media, Upload
-from serve_app import host as host_module
+from serve_app import hosted as hosted_module
 from serve_app.calls import Failure, Progress, SegmentCall, SegmentReply
 from serve_app.graph import Graph
 from serve_app.host import Host
@@ -125,7 +125,7 @@ async def test_missing_model_fails_its_node_until_it_is_there(
     assert Lengths.loads == 1
 
     Lengths.load_error = None
-    monkeypatch.setattr(host_module, "LOAD_RETRY_S", 0.0)
+    monkeypatch.setattr(hosted_module, "LOAD_RETRY_S", 0.0)
     reply = await run(host, b"a", "lengths")
     assert reply.results["lengths"] == LengthList((1,))
     assert Lengths.loads == 2
