@@ -156,12 +156,13 @@ def build_http_app(
             Exception: _on_unexpected,
         },
     )
+    # Routes are tried in turn, by Serve for its metrics as well: what is asked most comes first.
+    nodes = NodeRoutes(graph, pipeline, limits)
+    app.include_router(nodes.router, tags=["capabilities"])
     app.include_router(AboutRoutes(graph, pipeline, stores.models).router, tags=["about"])
     if jobs is not None:
         app.include_router(jobs.router, tags=["jobs"])
     patch_fastapi(app)  # /docs from this machine: FastAPI's own fetches scripts from elsewhere
-    nodes = NodeRoutes(graph, pipeline, limits)
-    app.include_router(nodes.router, tags=["capabilities"])
     app.include_router(OutputRoutes(stores.outputs).router, tags=["outputs"])
     components = app.openapi().setdefault("components", {})  # FastAPI keeps what it returns
     components.setdefault("schemas", {}).update(nodes.definitions)
