@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle
 
 from deployments.runtime.errors import NodeUnavailableError, OverloadedError
 from serve_app.calls import NodeHealth, ProgressListener, SegmentCall, SegmentReply
@@ -33,8 +33,12 @@ class RemoteHost:
         ``name`` is the deployment's, for messages.
         """
         handle._init(_prefer_local_routing=True)  # noqa: SLF001 - Serve offers it in no other way
+        # Plain data of importable classes: Serve's own choice can pickle more, and takes longer.
+        handle = handle.options(request_serialization="pickle", response_serialization="pickle")
         self._name = name
-        self._handle = handle
+        self._run = handle.options(method_name="run")
+        self._run_with_progress = handle.options(method_name="run_with_progress", stream=True)
+        self._self_test = handle.options(method_name="self_test")
 
     async def run(
         self,
@@ -49,15 +53,15 @@ class RemoteHost:
 
         """
         if on_progress is None:
-            return await self._try(lambda: self._call("run", call))
+            return await self._try(lambda: self._call(self._run, call))
         return await self._try(lambda: self._stream(call, on_progress))
 
     async def self_test(self, name: str) -> NodeHealth:
         """Test one node on a replica."""
-        return await self._try(lambda: self._call("self_test", name))
+        return await self._try(lambda: self._call(self._self_test, name))
 
-    async def _call(self, method: str, argument: object) -> Any:  # noqa: ANN401 - the method's own type
-        response: DeploymentResponse[Any] = getattr(self._handle, method).remote(argument)
+    async def _call(self, method: DeploymentHandle, argument: object) -> Any:  # noqa: ANN401 - the method's own type
+        response: Any = method.remote(argument)
         try:
             return await response
         except asyncio.CancelledError:
@@ -65,8 +69,7 @@ class RemoteHost:
             raise
 
     async def _stream(self, call: SegmentCall, on_progress: ProgressListener) -> SegmentReply:
-        streaming = self._handle.options(stream=True)
-        response: Any = streaming.run_with_progress.remote(call)
+        response: Any = self._run_with_progress.remote(call)
         try:
             async for item in response:
                 if isinstance(item, SegmentReply):

@@ -9,6 +9,7 @@ to a job's failure. The tree::
     │   ├── UnsupportedMediaError     not a format that the capability reads
     │   ├── CorruptMediaError         right format, broken or truncated content
     │   ├── TooLargeError             more bytes or pixels than the configured limit
+    │   ├── StalledUploadError        the client stopped sending in the middle
     │   ├── InvalidParameterError
     │   ├── UnknownOutputError
     │   ├── ForbiddenPathError        a path outside of the folders that the YAML allows
@@ -63,6 +64,10 @@ class CorruptMediaError(InputError):
 
 class TooLargeError(InputError):
     """More bytes or pixels than the configured limit."""
+
+
+class StalledUploadError(InputError):
+    """The client stopped sending in the middle, and may be gone without a word."""
 
 
 class InvalidParameterError(InputError):

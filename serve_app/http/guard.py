@@ -3,6 +3,7 @@
 Plain ASGI, since Starlette's ``BaseHTTPMiddleware`` costs more than the whole route.
 """
 
+import asyncio
 import dataclasses
 import logging
 import re
@@ -14,7 +15,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.runtime.errors import ClServeError, OverloadedError, TooLargeError
+from deployments.runtime.errors import (
+    ClServeError,
+    OverloadedError,
+    StalledUploadError,
+    TooLargeError,
+)
 from serve_app.config import Limits
 from serve_app.http.problems import PROBLEM_JSON, problem_body
 from serve_app.logs import set_up_logs
@@ -29,6 +35,10 @@ _COUNTED_PREFIX = "/v1/"
 
 _STREAMED_PREFIX = "/jobs"
 """Bodies of these requests go to disk and may be larger."""
+
+STALLED_S = 30.0
+"""Without a byte in the middle of an upload: a phone that changes its network is back by then, and
+one that vanished without a word holds a place, and what it has sent, no longer."""
 
 RETRY_STATUS = 503
 
@@ -129,11 +139,22 @@ class RequestGuard:
 
 
 def _bounded(receive: Receive, max_bytes: int) -> Receive:
+    """Bound how much comes in, and how long it stops in between."""
     received = 0
+    awaited = True
 
     async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, awaited
+        if not awaited:
+            return await receive()  # waits for the client to go away
+        try:
+            async with asyncio.timeout(STALLED_S):
+                message = await receive()
+        except TimeoutError as error:
+            raise StalledUploadError(
+                f"nothing came for {STALLED_S:g} s, after {received} bytes; send it again",
+            ) from error
+        awaited = message.get("more_body", False)
         received += len(message.get("body", b""))
         if received > max_bytes:
             raise _too_large(max_bytes)

@@ -25,6 +25,7 @@ PROBLEMS: dict[type[errors.ClServeError], Problem] = {
     errors.UnsupportedMediaError: Problem(415, "unsupported-media", "Not a supported format"),
     errors.CorruptMediaError: Problem(422, "corrupt-media", "The file is damaged"),
     errors.TooLargeError: Problem(413, "too-large", "Larger than the limit"),
+    errors.StalledUploadError: Problem(408, "stalled-upload", "The upload stopped"),
     errors.InvalidParameterError: Problem(422, "invalid-parameter", "A parameter is wrong"),
     errors.UnknownOutputError: Problem(404, "unknown-output", "No such output"),
     errors.ForbiddenPathError: Problem(403, "forbidden-path", "The path is not allowed"),

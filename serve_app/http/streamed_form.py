@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from python_multipart.multipart import parse_options_header
@@ -38,7 +38,8 @@ Body = MultipartBody | UrlencodedBody | RawBody
 _PART_BYTES = 2**20
 """Handed to the thread at once: the server gives 64 KiB at a time, and each change of threads
 costs about as much as writing those."""
-_OWNED = re.compile(r"(?P<machine>.+)\.(?P<pid>\d+)\.[0-9a-f]{32}")
+_OWNED = re.compile(r"(?P<machine>.+)\.(?P<pid>\d+)-(?P<started>\d+)\.[0-9a-f]{32}")
+"""The name of what a process is receiving. Its id alone is soon that of another one."""
 
 
 @asynccontextmanager
@@ -66,7 +67,7 @@ async def receive(
         ClientDisconnect: the client went away before it had sent everything.
 
     """
-    owned = folder / f"{platform.node()}.{os.getpid()}.{uuid.uuid4().hex}"
+    owned = folder / f"{_this_process()}.{uuid.uuid4().hex}"
     thread = ThreadPoolExecutor(1, thread_name_prefix="receive")
     run = partial(asyncio.get_running_loop().run_in_executor, thread)
     form = ReceivedForm()
@@ -133,9 +134,25 @@ def remove_abandoned(folder: Path) -> None:
         if (
             found is not None
             and found["machine"] == platform.node()
-            and not Path("/proc", found["pid"]).exists()
+            and _started(int(found["pid"])) != int(found["started"])
         ):
             shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def _this_process() -> str:
+    pid = os.getpid()
+    return f"{platform.node()}.{pid}-{_started(pid)}"
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in the kernel's ticks since the machine did; None if there is none."""
+    try:
+        # The name, in brackets, may hold anything; the 20th field after it is the time (proc(5)).
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return None
+    return int(fields[19])
 
 
 def _make(folder: Path, owned: Path) -> None:

@@ -44,7 +44,6 @@ class Replica:
         self.failures = list(failures)
         self.tests = 0
         self.host = Host([(GRAPH["words"], make_settings())])
-        self.run = self.self_test = self
 
     def _init(self, *, _prefer_local_routing: bool) -> None:
         """Take the options that a handle takes before its first call."""
@@ -61,14 +60,9 @@ class Replica:
         self.tests += 1
         return await self.host.self_test(argument)
 
-    def options(self, *, stream: bool) -> "Replica":
-        """Ask for a stream, as of a handle."""
-        return self
-
-    @property
-    def run_with_progress(self) -> "Streaming":
-        """Give the streaming method."""
-        return Streaming(self)
+    def options(self, *, stream: bool = False, **_given: str) -> "Replica | Streaming":
+        """Choose a method, or how calls travel, as of a handle."""
+        return Streaming(self) if stream else self
 
 
 class Streaming:

@@ -1,5 +1,7 @@
 """What the outermost layer tells of a request: its id and its route."""
 
+import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from serve_app.config import Limits
 from serve_app.http import guard
@@ -66,3 +69,25 @@ def test_one_id_everywhere(given: str, app_and_seen: tuple[TestClient, list[str]
     client, seen = app_and_seen
     answer = client.get("/", headers={"x-request-id": given})
     assert [answer.headers["x-request-id"]] == seen
+
+
+async def test_stalled_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that stops in the middle is answered, and does not hold its place for ever."""
+    monkeypatch.setattr(guard, "STALLED_S", 0.05)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        if not body:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": body.pop(), "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    body = [b"one "]
+    scope = {"type": "http", "method": "POST", "path": "/v1/words", "query_string": b""}
+    headers = [(b"content-length", b"9")]
+    await make_client().app({**scope, "headers": headers}, receive, send)
+    assert 408 == sent[0]["status"]
+    problem = json.loads(sent[1]["body"])
+    assert "nothing came for 0.05 s, after 4 bytes; send it again" == problem["detail"]

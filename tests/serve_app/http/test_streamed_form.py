@@ -292,12 +292,18 @@ def dead_pid() -> int:
     return process.pid
 
 
+def own_start() -> str:
+    """When this process began, in the kernel's ticks (proc(5))."""
+    return Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+
+
 async def test_leftovers(tmp_path: Path, dead_pid: int) -> None:
     """What a killed process of this machine left is removed by the next; all else is kept."""
     unique = uuid.uuid4().hex
-    gone = f"{platform.node()}.{dead_pid}.{unique}"
-    kept = [f"{platform.node()}.{os.getpid()}.{unique}", f"elsewhere.{dead_pid}.{unique}", "a.jpg"]
-    for name in (gone, *kept):
+    mine = f"{platform.node()}.{os.getpid()}"
+    gone = [f"{platform.node()}.{dead_pid}-1.{unique}", f"{mine}-1.{unique}"]  # ids are used again
+    kept = [f"{mine}-{own_start()}.{unique}", f"elsewhere.{dead_pid}-1.{unique}", "a.jpg"]
+    for name in (*gone, *kept):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x")
     async with receive(arriving([], ""), tmp_path, max_files=1):
