@@ -83,6 +83,7 @@ class Engine:
         self._database = database
         self._max_concurrent = max_concurrent
         self._wake = _Wake()
+        self._at_work: set[str | None] = set()
         self._config: DBOSConfig = {
             "name": APPLICATION,
             "system_database_engine": database,
@@ -106,10 +107,13 @@ class Engine:
 
         def on_loop(function: Attempt) -> Callable[[str, int], Coroutine[Any, Any, None]]:
             async def run(job_id: str, number: int) -> None:
+                workflow_id = DBOS.workflow_id
+                self._at_work.add(workflow_id)
                 work = asyncio.run_coroutine_threadsafe(_awaited(function, job_id, number), loop)
                 try:
                     await asyncio.wrap_future(work)
                 finally:
+                    self._at_work.discard(workflow_id)
                     self.wake()
 
             return run
@@ -181,6 +185,26 @@ class Engine:
     def is_alive(self, job_id: str, number: int) -> bool:
         """Tell whether an attempt waits or runs."""
         return bool(self._alive(_prefix(JOBS, job_id, number)))
+
+    def put_back_lost(self, before_ms: int) -> int:
+        """Put back what was taken out of its queue before a time, and is not in work here.
+
+        DBOS takes it out first and begins it then; where the database does not answer in between,
+        it never does, and its place among those in work is lost. Returns how many there were.
+        """
+        taken = self.client.list_workflows(status=["PENDING"], load_input=False, load_output=False)
+        lost = [
+            found.workflow_id
+            for found in taken
+            if found.workflow_id not in self._at_work and (found.updated_at or 0) < before_ms
+        ]
+        for workflow_id in lost:
+            logger.warning("%s was taken out of its queue and lost; it is put back", workflow_id)
+            # What DBOS itself does for a predecessor's work, when it is launched.
+            self.client._sys_db.reenqueue_for_recovery(workflow_id, [JOBS], JOBS)  # noqa: SLF001
+        if lost:
+            self.wake()
+        return len(lost)
 
     def forget_ended(self, before_ms: int, limit: int) -> int:
         """Remove what ended before a time; the table of jobs has all that matters of it."""

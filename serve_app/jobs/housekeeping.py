@@ -25,7 +25,7 @@ STEP = 500
 """Rows of one transaction: some milliseconds, for which submissions wait."""
 
 QUIET_S = 30.0
-"""A job in work of which nothing was heard for so long is looked at: does it still run?"""
+"""Work of which nothing was heard for so long is looked at: does it still run?"""
 
 LEFTOVER_AGE_S = 24 * 3600.0
 """Folders without a job are removed when so old; a long upload has one before its job exists."""
@@ -89,6 +89,7 @@ class Housekeeping:
         self._folders.remove_abandoned()
         while self._engine.forget_ended(now_ms() - int(ENGINE_AGE_S * 1000), STEP) == STEP:
             pass
+        self._engine.put_back_lost(now_ms() - int(QUIET_S * 1000))
         for job in self._table.idle_since(now_ms() - int(QUIET_S * 1000), STEP):
             if job.job_id not in running:
                 self._revive(job)

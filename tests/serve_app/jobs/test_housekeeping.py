@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dbos import _queue
+from sqlalchemy.exc import OperationalError
 
 from serve_app.jobs import housekeeping
 from serve_app.jobs.job import JobFilter
@@ -63,6 +65,27 @@ async def test_jobs_that_the_queue_has_lost_are_done(tmp_path: Path) -> None:
     async with service(tmp_path, Steered()) as local:
         jobs = [await local.ended(request(number).job_id) for number in range(2)]
         assert ["completed"] * 2 == [job["status"] for job in jobs]
+
+
+async def test_jobs_that_the_queue_never_began_are_done(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue took one out, and then the database did not answer."""
+    taken = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail(*_: object) -> None:
+        patched.undo()
+        loop.call_soon_threadsafe(taken.set)
+        raise OperationalError("SELECT", {}, Exception("database is locked"))
+
+    async with service(tmp_path, max_concurrent=1) as local:
+        with monkeypatch.context() as patched:
+            patched.setattr(_queue, "execute_dequeued_workflow", fail)
+            job_id = await local.submit()
+            await taken.wait()
+        assert "completed" == (await local.ended(job_id))["status"]
 
 
 async def test_folders_without_a_job_are_removed(
