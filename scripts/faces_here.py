@@ -24,6 +24,10 @@ from deployments.runtime.types import Media
 PHOTO = Path(serve_app.__file__).parent / "cli" / "sample.jpg"
 
 
+OPTIONAL = ("deployments.runtime.file_places.s3",)
+"""Modules that an extra of the package brings the dependencies of; requirements.lock has none."""
+
+
 def main() -> None:
     """Print what this machine is, how many modules it imported, and the faces."""
     modules = [*import_all(deployments), *import_all(serve_app)]
@@ -36,7 +40,7 @@ def main() -> None:
 def import_all(package: ModuleType) -> list[str]:
     """Import all modules of a package; return their names."""
     found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-    names = [module.name for module in found if not module.name.endswith(".__main__")]
+    names = [module.name for module in found if module.name not in OPTIONAL]
     for name in names:
         importlib.import_module(name)
     return names
