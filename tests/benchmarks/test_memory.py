@@ -124,7 +124,7 @@ def test_wake_fails(status: int, headers: dict[str, str], complaint: str) -> Non
 OUTCOME = Outcome(
     "pi",
     {
-        "started": {"ingress": 1_400_000_000, "HAProxy": 1_000_000},
+        "started": {"ingress": 1_200_000_000, "HAProxy": 1_000_000},
         "asked": {"ingress": 1_400_000_000, "embeddings": 400_000_000},
         "asleep": {"ingress": 1_600_000_000},
     },
@@ -153,8 +153,8 @@ def test_tables() -> None:
     assert ["embeddings", "–", "400", "–"] in lines
     assert ["Starting", "the", "replicas", "9.0"] in lines
     assert ["others", "1", "–", "–"] in lines
-    assert ["All", "1,401", "1,800", "1,600"] in lines
-    assert ["memory,", "asleep", "1,600", "MB", "≤", "1,500", "MB", "short"] in lines
+    assert ["All", "1,201", "1,800", "1,600"] in lines
+    assert ["memory,", "asleep", "1,600", "MB", "≤", "1,300", "MB", "short"] in lines
 
 
 def test_steps() -> None:
