@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +18,7 @@ import psutil
 import pytest
 
 from serve_app.stack import launch_worker
-from serve_app.stack.fork_server import PRELOADED
+from serve_app.stack.fork_server import PRELOADED, serve
 
 WORKER = """
 import json, os, sys
@@ -90,6 +93,28 @@ def test_worker(launch: Launch, worker: Path, tmp_path: Path) -> None:
     assert os.getpgrp() == told["group"] != os.getpgid(told["parent"])
 
 
+def test_functions(worker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two programs' functions do the same when they are called from others."""
+    told = tmp_path / "told.json"
+    worker.write_text(WORKER.replace("}))", f"}}), file=open({str(told)!r}, 'w'))"))
+    arguments = [str(worker), "--language=PYTHON", "--serialized-runtime-env-context={}"]
+    monkeypatch.setattr(sys, "argv", ["launch_worker.py", *arguments])
+    path = str(tmp_path / "fork-server.sock")
+    monkeypatch.setenv("CL_SERVE_FORK_SERVER", path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        server = multiprocessing.get_context("spawn").Process(target=serve, args=(listener,))
+        server.start()
+    launch_worker.main()
+    deadline_s = time.monotonic() + 30
+    while not (told.exists() and told.read_text()) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    server.terminate()
+    server.join()
+    assert server.pid == json.loads(told.read_text())["parent"]
+
+
 def test_forks_are_safe(launch: Launch) -> None:
     """A worker has one thread, and none of the project's modules: those may change meanwhile."""
     told = launch()
@@ -135,7 +160,7 @@ def test_used_ids() -> None:
 
 def test_broken_server(worker: Path, tmp_path: Path) -> None:
     """Where no server can be started, the worker is started as Ray does, and a log says why."""
-    socket = tmp_path / "fork-server.sock"
+    path = tmp_path / "fork-server.sock"
     folder = tmp_path / "broken"
     folder.mkdir()
     launcher = folder / "launch_worker.py"
@@ -144,12 +169,12 @@ def test_broken_server(worker: Path, tmp_path: Path) -> None:
     worker.with_name("setup_worker.py").write_text(WORKER)
     done = subprocess.run(
         [sys.executable, str(launcher), str(worker), "--number=1"],
-        env={**os.environ, "CL_SERVE_FORK_SERVER": str(socket)},
+        env={**os.environ, "CL_SERVE_FORK_SERVER": str(path)},
         capture_output=True,
         text=True,
         check=True,
     )
     assert "see fork-server.log" in done.stderr
-    assert "no memory here\n" == socket.with_suffix(".log").read_text()
+    assert "no memory here\n" == path.with_suffix(".log").read_text()
     setup = str(worker.with_name("setup_worker.py"))
     assert [setup, str(worker), "--number=1"] == json.loads(done.stdout)["argv"]
