@@ -3,10 +3,10 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve examples stop test test-parts test-stacks test-cluster test-jobs lint format openapi schema bench lock
+.PHONY: help setup setup-dev serve examples stop test test-parts test-stacks test-cluster test-jobs test-aarch64 lint format openapi schema bench lock
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: ## Virtual environment with locked packages
 	@$(PYTHON) scripts/bootstrap.py
@@ -44,6 +44,9 @@ test-cluster: setup-dev ## Redeploys and faults under load, several machines in 
 
 test-jobs: setup-dev ## Jobs while everything is killed, and their figures (FULL=1: 200 jobs, 50 kills; root)
 	@FULL=$(FULL) .venv/bin/pytest -m jobs tests/jobs
+
+test-aarch64: setup-dev ## The locked packages and the face models on an emulated Raspberry Pi 4
+	@.venv/bin/python -m scripts.smoke_aarch64
 
 lint: setup-dev ## Format, lint, types, layers, wheels
 	.venv/bin/ruff format --check .

@@ -22,7 +22,7 @@ from benchmarks.photos import WORKLOADS, Workload
 from benchmarks.progress import steps
 from benchmarks.report import plot
 from benchmarks.report.machine import BUSY_PERCENT, busy_percent, describe
-from benchmarks.report.memory import goals_table, memory_table
+from benchmarks.report.memory import goals_table, memory_table, start_table
 from benchmarks.report.tables import (
     comparison_table,
     layouts_table,
@@ -285,6 +285,7 @@ def measure_memory(*, out: Path, profiles: tuple[memory.Profile, ...], check: bo
         outcomes = [memory.measure_shipped(profile, progress) for profile in chosen]
     for outcome in outcomes:
         console.print(memory_table(outcome))
+        console.print(start_table(outcome))
         console.print(goals_table(outcome))
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -87,7 +87,6 @@ _SHORT_NAMES = {
     "monitor.py": "autoscaler monitor",
     "log_monitor.py": "log monitor",
     "main.py": "agents",  # of the dashboard and of the runtime environment
-    "ray.util.client.server": "client server",
 }
 
 

@@ -33,6 +33,17 @@ def memory_table(outcome: Outcome) -> Table:
     return table
 
 
+def start_table(outcome: Outcome) -> Table:
+    """Show how long each step of the start took."""
+    title = f"{outcome.profile}: start, {outcome.start_s:.1f} s"
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("Step")
+    table.add_column("seconds", justify="right")
+    for step, taken_s in outcome.steps_s.items():
+        table.add_row(step, f"{taken_s:.1f}")
+    return table
+
+
 def goals_table(outcome: Outcome) -> Table:
     """Show every figure that has a goal."""
     title = f"{outcome.profile}: goals"

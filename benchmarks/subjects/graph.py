@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,15 +27,20 @@ from serve_app.stack.ports import free_ports
 
 _COMMAND_TIMEOUT_S = 600
 
+_STEP = re.compile(r"^  (.+): ([\d.]+) s$", re.MULTILINE)
+"""A line of `cl-serve up --verbose`."""
+
 
 @dataclass(frozen=True, slots=True)
 class GraphService(Service):
     """A running stack: a service that can be reached over Ray handles as well.
 
     ``state`` is the folder of the stack's state, which is how a Ray driver finds it and is let in.
+    ``steps_s`` are the steps of its start with the seconds that each took.
     """
 
     state: Path
+    steps_s: Mapping[str, float]
 
     def measure_handles(self, photo: bytes, timing: Timing) -> Run:
         """Measure the Python handle API, all calls from one driver, whose CPU is not counted."""
@@ -62,7 +68,10 @@ def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterato
             config.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
         running: RunningStack | None = None
         try:
-            _cl_serve("up", f"--config={config}", f"--port={free_ports(1)[0]}", f"--state={state}")
+            port = free_ports(1)[0]
+            said = _cl_serve(
+                "up", "--verbose", f"--config={config}", f"--port={port}", f"--state={state}"
+            )
             running = Stack(state).running()
             if running is None:
                 raise BenchmarkError("`cl-serve up` returned and nothing runs")
@@ -70,6 +79,7 @@ def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterato
                 url=f"{running.url}/v1/face_embedding",
                 processes=running.mark.processes,
                 state=state,
+                steps_s=steps_of(said),
             )
         finally:
             _cl_serve("down", f"--state={state}")
@@ -77,7 +87,13 @@ def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterato
                 shutil.rmtree(running.folder, ignore_errors=True)
 
 
-def _cl_serve(*arguments: str) -> None:
+def steps_of(said: str) -> dict[str, float]:
+    """Read how long each step took from what `cl-serve up --verbose` said."""
+    return {step: float(taken_s) for step, taken_s in _STEP.findall(said)}
+
+
+def _cl_serve(*arguments: str) -> str:
+    """Run a command of cl-serve; return what it prints."""
     command = [str(Path(sys.executable).with_name("cl-serve")), *arguments]
     done = subprocess.run(
         command,
@@ -90,6 +106,7 @@ def _cl_serve(*arguments: str) -> None:
     )
     if done.returncode != 0:
         raise BenchmarkError(f"`cl-serve {arguments[0]}` failed:\n{done.stdout.strip()}")
+    return done.stdout
 
 
 def _call_handles(window: Window, state: Path, photo: bytes, timing: Timing) -> Run:

@@ -16,6 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from deployments.runtime.errors import ConfigError, ModelIntegrityError
+from deployments.runtime.mapped_weights import with_mapped_weights
 
 _RUNTIME_NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -81,7 +82,7 @@ class OnnxSession:
         if num_threads < 1:
             raise ConfigError(f"num_threads: expected at least 1, got {num_threads}")
         self.path = path
-        self._options = _session_options(num_threads)
+        self._num_threads = num_threads
         self.provider, self._session = self._open(provider)
         if self.provider == "cpu":
             self._rows_per_run = 1 if num_threads == 1 else CPU_ROWS_PER_RUN
@@ -173,8 +174,12 @@ class OnnxSession:
         wanted = _RUNTIME_NAMES[provider]
         # The CPU always stands by for single ops that another provider lacks.
         names = [wanted] if provider == "cpu" else [wanted, _RUNTIME_NAMES["cpu"]]
+        path = with_mapped_weights(self.path) if provider == "cpu" else self.path
+        options = _session_options(self._num_threads)
+        if path != self.path:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            session = ort.InferenceSession(self.path, self._options, providers=names)
+            session = ort.InferenceSession(path, options, providers=names)
         # ONNX Runtime's exceptions share no base class of their own.
         except Exception as error:
             if provider != "cpu":

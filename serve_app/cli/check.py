@@ -63,7 +63,7 @@ def _show(path: Path, console: Console) -> None:
     console.print(f"[bold green]{escape(str(path))} is right[/]", soft_wrap=True)
     console.print(graph_tree(file, plans, models))
     console.print()
-    console.print(memory_table(plans, models))
+    console.print(memory_table(plans, models, jobs=file.args.jobs is not None))
     _show_missing([model for model in models.values() if model.wanting], file.args.models, console)
 
 

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.tree import Tree
 
 from deployments.runtime.models import ModelEntry, ModelStatus, ModelStore
-from serve_app.cli.memory import STACK_MB, replica_mb
+from serve_app.cli.memory import JOBS_MB, STACK_MB, replica_mb
 from serve_app.cluster_spec import is_loopback
 from serve_app.config import ServeFile
-from serve_app.graph import INGRESS, Graph, Node, deployment_names
+from serve_app.graph import INGRESS, JOBS, Graph, Node, deployment_names
 from serve_app.schema import Deployment, NodeTuning
 
 
@@ -108,8 +108,8 @@ def graph_tree(file: ServeFile, plans: list[DeploymentPlan], models: Mapping[str
     return tree
 
 
-def memory_table(plans: list[DeploymentPlan], models: Mapping[str, Model]) -> Table:
-    """Estimate the memory of each deployment and of everything."""
+def memory_table(plans: list[DeploymentPlan], models: Mapping[str, Model], *, jobs: bool) -> Table:
+    """Estimate the memory of each deployment, of jobs where there are any, and of everything."""
     title = "Memory with every model installed, an estimate in MB"
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("Deployment")
@@ -117,6 +117,9 @@ def memory_table(plans: list[DeploymentPlan], models: Mapping[str, Model]) -> Ta
         table.add_column(title, justify="right", no_wrap=True)
     table.add_row("Ray and Serve, on the head", "", "", _range(STACK_MB, STACK_MB))
     least_mb = most_mb = float(STACK_MB)
+    if jobs:
+        table.add_row(JOBS, "1", _range(JOBS_MB, JOBS_MB), _range(JOBS_MB, JOBS_MB))
+        least_mb, most_mb = least_mb + JOBS_MB, most_mb + JOBS_MB
     for plan in plans:
         sizes = [models[node.model].entry.usable_size_bytes for node in plan.nodes if node.model]
         each = replica_mb(sizes, len(plan.nodes), serves_http=plan.name == INGRESS)

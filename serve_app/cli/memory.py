@@ -1,26 +1,28 @@
 """How much memory a graph will take: an estimate from figures that were measured.
 
 Measured as PSS, which counts a page that n processes share as 1/n in each, on two x86-64 cores
-with Ray 2.60, idle after the self-tests, with every model, DINOv2 and MobileCLIP as stand-ins of
-full size. ``config/serve.yaml`` took 2,227 MB, and 2,435 MB after load; the formula gives 2,385.
-With each of its nodes in a replica of its own it took 3,029 MB; the formula gives 2,961.
-
-In that stack a replica without a model took 99 to 113 MB, and the ingress without nodes 127. With
-a model, and the size of its file, in MB: BlazeFace 129 (2), MobileFaceNet 134 (5), MobileCLIP's
-image model 245 (45), DINOv2 276 (87), MobileCLIP's text model 355 (170). The formula gives 133,
-138, 198, 260 and 385: within a fifth.
+with Ray 2.60, idle after the self-tests. ``config/serve.yaml`` with every model, DINOv2 and
+MobileCLIP as stand-ins of full size, took 1,693 MB, and 1,722 MB when every node had been asked;
+the formula gives 1,724. Its ingress replicas took 313 each, ExifTool included, the deployment of
+MobileCLIP's text model (170 MB) 201, and that of HLS 65; with the face models alone an ingress
+replica took 158. The formula gives 314, 228, 65 and 185: within a fifth.
 """
 
 from collections.abc import Iterable
 
-STACK_MB = 1000
-"""Ray and Serve without replicas: the cluster's own processes, the dashboard, the controller and
-the proxy. 997 and 1,014 in those two stacks."""
+from deployments.runtime.mapped_weights import MIN_BYTES
 
-REPLICA_MB = 98
+STACK_MB = 702
+"""Ray and Serve without replicas: the cluster's own processes, the dashboard, the controller, the
+proxy, and what workers are forked from."""
+
+JOBS_MB = 100
+"""The deployment that keeps jobs, where the file has them."""
+
+REPLICA_MB = 60
 """A Serve replica with everything imported and no node."""
 
-HTTP_SERVER_MB = 29
+HTTP_SERVER_MB = 25
 """What the ingress has besides."""
 
 NODE_MB = 5
@@ -34,6 +36,10 @@ MODEL_MB = 12
 
 MODEL_FACTOR = 1.5
 """Weights as ONNX Runtime holds them and what a batch of one takes, over the size of the file."""
+
+MAPPED_FACTOR = 0.8
+"""The same of a large model, whose weights are mapped: 0.6 where replicas share them or much of it
+is a table of words, 1.1 for one replica alone."""
 
 
 def replica_mb(model_bytes: Iterable[int | None], nodes: int, *, serves_http: bool) -> float:
@@ -49,5 +55,7 @@ def replica_mb(model_bytes: Iterable[int | None], nodes: int, *, serves_http: bo
     sizes = [size or 0 for size in model_bytes]
     total = REPLICA_MB + NODE_MB * nodes + (HTTP_SERVER_MB if serves_http else 0)
     if sizes:
-        total += ONNX_RUNTIME_MB + MODEL_MB * len(sizes) + MODEL_FACTOR * sum(sizes) / 1e6
+        total += ONNX_RUNTIME_MB + MODEL_MB * len(sizes)
+    for size in sizes:
+        total += size / 1e6 * (MAPPED_FACTOR if size >= MIN_BYTES else MODEL_FACTOR)
     return total

@@ -22,6 +22,7 @@ from serve_app.graph import Graph
 from serve_app.settings import config_folder
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.keep_alive import keep_alive
+from serve_app.stack.steps import Steps
 from serve_app.stack.supervisor import SupervisedStack, start_supervisor
 from serve_app.stores import open_models
 
@@ -53,6 +54,7 @@ state_option = click.option(
     is_flag=True,
     help="Stay, and end the graph when this command is ended: for systemd and containers.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Show how long each step took.")
 @state_option
 def up(  # noqa: PLR0913 - one for each option
     *,
@@ -61,6 +63,7 @@ def up(  # noqa: PLR0913 - one for each option
     offline: bool,
     last: bool,
     foreground: bool,
+    verbose: bool,
     state: Path | None,
 ) -> None:
     """Start the graph on this machine and show what it finds in a sample photo.
@@ -92,9 +95,13 @@ def up(  # noqa: PLR0913 - one for each option
     graph = check_graph(file, store)
     install(store, graph, console)
     with _ended_by_sigterm(), console.status("Starting") as status:
-        began_s = time.monotonic()
-        running = stack.up(file, lambda step: status.update(f"{step} …"), overrides)
-    console.print(f"Ready after {time.monotonic() - began_s:.0f} s.")
+        steps = Steps(lambda step: status.update(f"{step} …"))
+        running = stack.up(file, steps, overrides)
+    taken_s = steps.taken_s()
+    if verbose:
+        for step, step_s in taken_s.items():
+            console.print(f"  {step}: {step_s:.1f} s", highlight=False)
+    console.print(f"Ready after {sum(taken_s.values()):.0f} s.")
     if foreground:
         _stay(stack, running, console)
         return

@@ -71,7 +71,6 @@ class RayPorts:
 
     gcs: int
     dashboard: int
-    client: int
     agent_http: int
     metrics: int
     haproxy_metrics: int
@@ -147,7 +146,6 @@ def start_head(machine: Machine) -> None:
             # The dashboard can do anything with the cluster; only this machine needs it.
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={ports.dashboard}",
-            f"--ray-client-server-port={ports.client}",
             # 48 MB for starting machines in a cloud, which nobody asks for.
             "--no-monitor",
         ],
@@ -180,9 +178,12 @@ def _start(machine: Machine, options: Sequence[str]) -> None:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "CL_SERVE_FORK_SERVER": str(folder / "fork-server.sock"),
     }
     command = [
-        str(Path(sys.executable).with_name("ray")),
+        sys.executable,
+        "-m",
+        "serve_app.stack.ray_start",
         "start",
         f"--node-ip-address={machine.address}",
         f"--node-name={socket.gethostname()}",

@@ -31,7 +31,7 @@ from serve_app.stack.ray_runtime import (
     start_head,
     write_token,
 )
-from serve_app.stack.serve_api import DEPLOY_TIMEOUT_S, POLL_S, ServeApi
+from serve_app.stack.serve_api import DEPLOY_TIMEOUT_S, POLL_S, Details, ServeApi
 
 if TYPE_CHECKING:  # it imports Ray, which takes a second and 60 MB: too much for a supervisor
     from serve_app.config import ServeFile
@@ -200,10 +200,17 @@ def start_graph(state: RunningStack, document: dict[str, Any], progress: Progres
     """
     progress("Starting Ray")
     start_head(state.machine)
-    progress("Starting the graph")
+    progress("Starting Serve")
     with state.serve_api() as api:
         api.put(document)
-        api.wait_until_running(state.app_name)
+        progress("Building the graph")
+        left = ["Starting the replicas"]
+
+        def look(application: Details) -> None:
+            if left and application.get("deployments"):  # Serve has built it
+                progress(left.pop())
+
+        api.wait_until_running(state.app_name, look)
 
 
 def wait_until_ready(state: RunningStack, tolerated: Collection[str] = ()) -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 from benchmarks import memory
 from benchmarks.errors import BenchmarkError
 from benchmarks.memory import CONFIGS, Outcome, Profile, Requests
-from benchmarks.report.memory import goals_table, memory_table
+from benchmarks.report.memory import goals_table, memory_table, start_table
+from benchmarks.subjects.graph import steps_of
 
 MIN_PYTHON_BYTES = 2_000_000
 """Less than any Python takes."""
@@ -28,6 +29,7 @@ MIN_PYTHON_BYTES = 2_000_000
         ("HAProxyManager", "Serve: proxy"),
         ("haproxy", "HAProxy"),
         ("serve_app.stack.supervisor", "supervisor"),
+        ("fork_server.py", "Ray: fork server"),
         ("face_embedding", "face_embedding"),
     ],
 )
@@ -122,12 +124,13 @@ def test_wake_fails(status: int, headers: dict[str, str], complaint: str) -> Non
 OUTCOME = Outcome(
     "pi",
     {
-        "started": {"ingress": 1_400_000_000, "HAProxy": 1_000_000},
+        "started": {"ingress": 1_200_000_000, "HAProxy": 1_000_000},
         "asked": {"ingress": 1_400_000_000, "embeddings": 400_000_000},
         "asleep": {"ingress": 1_600_000_000},
     },
     start_s=41.0,
     wake_s={"embeddings": 7.5},
+    steps_s={"Starting Ray": 5.25, "Starting the replicas": 9.0},
 )
 
 
@@ -145,9 +148,16 @@ def test_figures() -> None:
 def test_tables() -> None:
     """Parts too small to matter share a row; each figure has its goal beside it."""
     console = Console(width=100, record=True)
-    console.print(memory_table(OUTCOME), goals_table(OUTCOME))
+    console.print(memory_table(OUTCOME), goals_table(OUTCOME), start_table(OUTCOME))
     lines = [line.split() for line in console.export_text().splitlines()]
     assert ["embeddings", "–", "400", "–"] in lines
+    assert ["Starting", "the", "replicas", "9.0"] in lines
     assert ["others", "1", "–", "–"] in lines
-    assert ["All", "1,401", "1,800", "1,600"] in lines
-    assert ["memory,", "asleep", "1,600", "MB", "≤", "1,500", "MB", "short"] in lines
+    assert ["All", "1,201", "1,800", "1,600"] in lines
+    assert ["memory,", "asleep", "1,600", "MB", "≤", "1,300", "MB", "short"] in lines
+
+
+def test_steps() -> None:
+    """The steps of a start are read from what `cl-serve up --verbose` prints, and nothing else."""
+    said = "No x.\n  Starting Ray: 5.2 s\n  Testing every node: 12.0 s\nReady after 17 s.\n"
+    assert {"Starting Ray": 5.2, "Testing every node": 12.0} == steps_of(said)

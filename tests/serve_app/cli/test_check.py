@@ -147,13 +147,10 @@ def test_several_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model_bytes", "nodes", "serves_http", "measured_mb"),
     [
-        ([], 1, False, 105),  # face_alignment
-        ([], 0, True, 127),  # an ingress without nodes
-        ([2_088_624], 1, False, 129),
-        ([5_200_000], 1, False, 134),
-        ([45_400_000], 1, False, 245),
-        ([86_500_000], 1, False, 276),
-        ([169_700_000], 1, False, 355),
+        ([], 1, False, 65),  # hls_streaming
+        ([2_088_624, 5_200_000], 10, True, 158),  # an ingress with the face models
+        ([2_088_624, 5_200_000, 86_500_000, 45_400_000], 10, True, 313),  # and with embeddings
+        ([169_700_000], 1, False, 201),
     ],
 )
 def test_estimate_is_near_what_was_measured(

@@ -41,10 +41,10 @@ def test_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_failed_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Ray does not start, its own words are shown and the state file is gone."""
-    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
-    ray = tmp_path / "ray"
-    ray.write_text("#!/bin/sh\necho no such luck\nexit 3\n", encoding="utf-8")
-    ray.chmod(0o755)
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no such luck\nexit 3\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
     port = free_ports(1)[0]
     file = load_file(config_folder() / "serve.yaml").with_overrides(port=port, offline=None)
     with pytest.raises(StackError, match="Ray did not start:\nno such luck"):
