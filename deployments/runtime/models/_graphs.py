@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 
-def constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
+def constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     """All constant values: initializers, and ``Constant`` nodes as torch writes them."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
@@ -57,7 +57,7 @@ def attribute(node: onnx.NodeProto, name: str) -> object:
     return next(found, None)
 
 
-def add_constant(graph: onnx.GraphProto, name: str, array: NDArray[np.generic]) -> str:
+def add_constant(graph: onnx.GraphProto, name: str, array: NDArray[Any]) -> str:
     """Add an initializer and return its name."""
     graph.initializer.append(numpy_helper.from_array(array, name))
     return name

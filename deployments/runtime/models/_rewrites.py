@@ -3,8 +3,12 @@
 Those for speed stand in ``_rewrites_prelu`` and ``_rewrites_transformer``.
 """
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import numpy_helper
 
 from deployments.runtime.errors import ModelConversionError
@@ -17,6 +21,36 @@ from deployments.runtime.models._graphs import (
 )
 
 PRODUCER = "cl-ml-serve"
+
+_NOT_FOLDING = ["MatMulAddFusion", "GatherSliceToSplitFusion", "TransposeOptimizer"]
+"""What the runtime would do besides folding, and does at load anyway; it hides the patterns that
+``_rewrites_transformer`` looks for."""
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute what depends on no input, such as shapes and interpolated position embeddings.
+
+    ONNX Runtime does it, which knows all shapes as long as the batch is fixed. The bytes may differ
+    with its version.
+    """
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3  # errors
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        ort.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=_NOT_FOLDING,
+        )
+        folded = onnx.load_model(path)
+    used = {node.domain for node in folded.graph.node}
+    opsets = [opset for opset in folded.opset_import if opset.domain in used]
+    del folded.opset_import[:]
+    folded.opset_import.extend(opsets)
+    return folded
 
 
 def dynamic_batch(model: onnx.ModelProto, symbol: str = "N") -> onnx.ModelProto:
@@ -73,7 +107,7 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     tflite2onnx collects tensors in sets, so its files differ with Python's hash seed. Here nodes
     stand in depth-first order from the outputs, constants by name and as raw little-endian data,
     attributes by name; nodes and constants that no output needs are gone, and so is everything
-    that only describes.
+    that only describes, but for types of values that nobody could infer.
     """
     graph = model.graph
     ordered = list(needed_nodes(graph))
@@ -81,12 +115,17 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = sorted(
         (tensor for tensor in graph.initializer if tensor.name in used), key=lambda t: t.name
     )
+    made = {output for node in ordered for output in node.output}
+    described = sorted(
+        (value for value in graph.value_info if value.name in made), key=lambda v: v.name
+    )
     clean = onnx.GraphProto(
         name="main",
         node=[_clean_node(node) for node in ordered],
         initializer=[_clean_constant(tensor) for tensor in constants],
         input=[_clean_value(value) for value in graph.input],
         output=[_clean_value(value) for value in graph.output],
+        value_info=[_clean_value(value) for value in described],
     )
     result = onnx.ModelProto(
         ir_version=model.ir_version,

@@ -8,6 +8,8 @@ after take them: what flows between is ``-x + (a - 1)·relu(-x)``. Slopes may be
 8.9 occur. The decision 0014 has the figures, and those of the forms that are slower.
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -93,7 +95,7 @@ class _PReluFinder:
         self._makers = makers(graph)
         self._constants = constants(graph)
 
-    def match(self, node: onnx.NodeProto) -> tuple[str, NDArray[np.generic]] | None:
+    def match(self, node: onnx.NodeProto) -> tuple[str, NDArray[Any]] | None:
         """Return x's name and the factors (C,), None for any other op."""
         if node.op_type != "Add":
             return None
@@ -112,7 +114,7 @@ class _PReluFinder:
         node = self._makers.get(value)
         return node if node is not None and node.op_type == op_type else None
 
-    def _slope(self, value: str) -> NDArray[np.generic] | None:
+    def _slope(self, value: str) -> NDArray[Any] | None:
         reshape = self._made_by(value, "Reshape")
         constant = self._constants.get(reshape.input[0]) if reshape else None
         return constant.ravel() if constant is not None else None
