@@ -4,9 +4,12 @@ Steps, in the catalogue's words:
 
 ``tflite_to_onnx``
     tflite2onnx's conversion; the graph's layout becomes NCHW.
-``prelu_as_depthwise``, ``fold_constants``, ``dynamic_batch``, ``fuse_transformer``, ``canonical``
-    See ``_rewrites``, ``_rewrites_prelu`` and ``_rewrites_transformer``. The result
-    of each is compared with what it was made of, by running both.
+``prelu_as_depthwise``, ``merge_convolutions``, ``fuse_transformer``
+    For speed: see ``_rewrites_prelu``, ``_rewrites_merge`` and ``_rewrites_transformer``.
+``fold_constants``, ``dynamic_batch``, ``canonical``
+    See ``_rewrites``.
+
+The result of each rewrite is compared with what it was made of, by running both.
 """
 
 import logging
@@ -23,7 +26,12 @@ from numpy.typing import NDArray
 
 from deployments.runtime.atomic import atomic_write
 from deployments.runtime.errors import ModelConversionError
-from deployments.runtime.models import _rewrites, _rewrites_prelu, _rewrites_transformer
+from deployments.runtime.models import (
+    _rewrites,
+    _rewrites_merge,
+    _rewrites_prelu,
+    _rewrites_transformer,
+)
 from deployments.runtime.models._entry import Contract, ModelEntry
 
 RELATIVE_TOLERANCE = 1e-5
@@ -32,6 +40,7 @@ different order of additions gives about 1e-6 on the models in use, 2e-7 on a vi
 
 _REWRITES: dict[str, Callable[..., onnx.ModelProto]] = {
     "prelu_as_depthwise": _rewrites_prelu.prelu_as_depthwise,
+    "merge_convolutions": _rewrites_merge.merge_convolutions,
     "fold_constants": _rewrites.fold_constants,
     "dynamic_batch": _rewrites.dynamic_batch,
     "fuse_transformer": _rewrites_transformer.fuse_transformer,

@@ -130,6 +130,7 @@ class ConversionStep(Strict):
     step: Literal[
         "tflite_to_onnx",
         "prelu_as_depthwise",
+        "merge_convolutions",
         "fold_constants",
         "dynamic_batch",
         "fuse_transformer",
