@@ -4,8 +4,12 @@ Steps, in the catalogue's words:
 
 ``tflite_to_onnx``
     tflite2onnx's conversion; the graph's layout becomes NCHW.
-``prelu_as_depthwise``, ``dynamic_batch``, ``canonical``
-    See ``_rewrites``. The first two are checked here by running the graph before and after.
+``prelu_as_depthwise``, ``merge_convolutions``, ``fuse_transformer``
+    For speed: see ``_rewrites_prelu``, ``_rewrites_merge`` and ``_rewrites_transformer``.
+``fold_constants``, ``dynamic_batch``, ``canonical``
+    See ``_rewrites``.
+
+The result of each rewrite is compared with what it was made of, by running both.
 """
 
 import logging
@@ -22,7 +26,12 @@ from numpy.typing import NDArray
 
 from deployments.runtime.atomic import atomic_write
 from deployments.runtime.errors import ModelConversionError
-from deployments.runtime.models import _rewrites
+from deployments.runtime.models import (
+    _rewrites,
+    _rewrites_merge,
+    _rewrites_prelu,
+    _rewrites_transformer,
+)
 from deployments.runtime.models._entry import Contract, ModelEntry
 
 RELATIVE_TOLERANCE = 1e-5
@@ -30,8 +39,11 @@ RELATIVE_TOLERANCE = 1e-5
 different order of additions gives about 1e-6 on the models in use, 2e-7 on a vision transformer."""
 
 _REWRITES: dict[str, Callable[..., onnx.ModelProto]] = {
-    "prelu_as_depthwise": _rewrites.prelu_as_depthwise,
+    "prelu_as_depthwise": _rewrites_prelu.prelu_as_depthwise,
+    "merge_convolutions": _rewrites_merge.merge_convolutions,
+    "fold_constants": _rewrites.fold_constants,
     "dynamic_batch": _rewrites.dynamic_batch,
+    "fuse_transformer": _rewrites_transformer.fuse_transformer,
     "canonical": _rewrites.canonical,
 }
 

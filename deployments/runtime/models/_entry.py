@@ -127,7 +127,15 @@ class Source(Strict):
 class ConversionStep(Strict):
     """One recorded step; which steps there are is documented in ``_convert``."""
 
-    step: Literal["tflite_to_onnx", "prelu_as_depthwise", "dynamic_batch", "canonical"]
+    step: Literal[
+        "tflite_to_onnx",
+        "prelu_as_depthwise",
+        "merge_convolutions",
+        "fold_constants",
+        "dynamic_batch",
+        "fuse_transformer",
+        "canonical",
+    ]
     args: dict[str, str | int | float] = Field(default_factory=dict)
 
 

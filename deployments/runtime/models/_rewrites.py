@@ -1,65 +1,56 @@
-"""Rewrites of ONNX graphs; each takes a model and returns a new one with equal outputs.
+"""Rewrites of any ONNX graph; each takes a model and returns a new one with equal outputs.
 
-``prelu_as_depthwise`` exists for speed: TensorFlow wrote PReLU as ``relu(x) + a·(x - |x|)/2`` and
-the converter keeps the five element-wise ops. They make ONNX Runtime leave its blocked channel
-layout and walk the memory five times per activation. As ``a·x + (1 - a)·relu(x)`` with two
-depthwise 1x1 convolutions everything stays in that layout. MobileFaceNet on one x86-64 thread:
-5.8 ms a face instead of 8.8 at batch 1, 6.9 instead of 12.5 at batch 8. The obvious ``PRelu`` op
-and ``Max(x, a·x)`` are slower than what they would replace, and ``Max`` is wrong for slopes
-outside 0..1, which occur (-9.4 to 8.9).
+Those for speed stand in ``_rewrites_prelu`` and ``_rewrites_transformer``.
 """
 
-from collections.abc import Iterator
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+import onnxruntime as ort
 from onnx import numpy_helper
 
 from deployments.runtime.errors import ModelConversionError
+from deployments.runtime.models._graphs import (
+    add_constant,
+    constants,
+    copied,
+    needed_nodes,
+    replace_nodes,
+)
 
 PRODUCER = "cl-ml-serve"
 
+_NOT_FOLDING = ["MatMulAddFusion", "GatherSliceToSplitFusion", "TransposeOptimizer"]
+"""What the runtime would do besides folding, and does at load anyway; it hides the patterns that
+``_rewrites_transformer`` looks for."""
 
-def prelu_as_depthwise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace every ``relu(x) + slope·(x - |x|)`` by two depthwise convolutions and an addition.
 
-    Raises:
-        ModelConversionError: the graph has none.
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute what depends on no input, such as shapes and interpolated position embeddings.
 
+    ONNX Runtime does it, which knows all shapes as long as the batch is fixed. The bytes may differ
+    with its version.
     """
-    model = _copy(model)
-    graph = model.graph
-    finder = _PReluFinder(graph)
-    nodes: list[onnx.NodeProto] = []
-    found = 0
-    for node in graph.node:
-        match = finder.match(node)
-        if match is None:
-            nodes.append(node)
-            continue
-        found += 1
-        x, relu, slope = match
-        # The graph's factor is half the PReLU slope: x - |x| is 2x where x is negative.
-        slope = (2 * slope).reshape(-1, 1, 1, 1).astype(np.float32)
-        name = node.output[0]
-        scaled, kept = f"{name}/scaled", f"{name}/kept"
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(slope, f"{name}/slope"),
-                numpy_helper.from_array(1 - slope, f"{name}/one_minus_slope"),
-            ]
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3  # errors
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(path)
+        ort.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=_NOT_FOLDING,
         )
-        nodes += [
-            _depthwise(x, f"{name}/slope", scaled, slope.shape[0]),
-            _depthwise(relu, f"{name}/one_minus_slope", kept, slope.shape[0]),
-            onnx.helper.make_node("Add", [scaled, kept], [name], name=name),
-        ]
-    if not found:
-        raise ModelConversionError("the graph has no PReLU of that form")
-    # The ops that nobody reads any more are dropped by the canonical step.
-    _replace_nodes(graph, nodes)
-    return model
+        folded = onnx.load_model(path)
+    used = {node.domain for node in folded.graph.node}
+    opsets = [opset for opset in folded.opset_import if opset.domain in used]
+    del folded.opset_import[:]
+    folded.opset_import.extend(opsets)
+    return folded
 
 
 def dynamic_batch(model: onnx.ModelProto, symbol: str = "N") -> onnx.ModelProto:
@@ -80,24 +71,24 @@ def dynamic_batch(model: onnx.ModelProto, symbol: str = "N") -> onnx.ModelProto:
 
     """
     shapes = _value_shapes(onnx.shape_inference.infer_shapes(model))
-    model = _copy(model)
+    model = copied(model)
     graph = model.graph
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_value
-    constants = _constants(graph)
+    known = constants(graph)
     reached = _reached_by_input(graph)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type == "Reshape" and node.input[0] in reached:
-            shape = constants.get(node.input[1], np.empty(0)).copy()
+            shape = known.get(node.input[1], np.empty(0)).copy()
             if len(shape) > 1 and shape[0] == batch:
                 shape[0] = 0  # in ONNX: as many as the reshaped value has there
-                node.input[1] = _add_constant(graph, f"{node.output[0]}/shape", shape)
+                node.input[1] = add_constant(graph, f"{node.output[0]}/shape", shape)
         elif node.op_type == "Resize" and node.input[0] in reached and len(node.input) > 3:  # noqa: PLR2004 - x, roi, scales, sizes
-            sizes = constants[node.input[3]]
+            sizes = known[node.input[3]]
             ratios = sizes / np.array(shapes[node.input[0]])
             if (ratios != ratios.astype(np.float32)).any():
                 raise ModelConversionError(f"Resize {node.name} has no exact scale: {ratios}")
-            scales = _add_constant(graph, f"{node.output[0]}/scales", ratios.astype(np.float32))
+            scales = add_constant(graph, f"{node.output[0]}/scales", ratios.astype(np.float32))
             node.input[2] = scales
             del node.input[3]
         elif node.op_type == "Concat" and batch == 1 and node.attribute[0].i != 0:
@@ -106,7 +97,7 @@ def dynamic_batch(model: onnx.ModelProto, symbol: str = "N") -> onnx.ModelProto:
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = symbol
     del graph.value_info[:]
-    _replace_nodes(graph, nodes)
+    replace_nodes(graph, nodes)
     return model
 
 
@@ -116,13 +107,17 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
     tflite2onnx collects tensors in sets, so its files differ with Python's hash seed. Here nodes
     stand in depth-first order from the outputs, constants by name and as raw little-endian data,
     attributes by name; nodes and constants that no output needs are gone, and so is everything
-    that only describes.
+    that only describes, but for types of values that nobody could infer.
     """
     graph = model.graph
-    ordered = list(_needed_nodes(graph))
+    ordered = list(needed_nodes(graph))
     used = {name for node in ordered for name in node.input}
     constants = sorted(
         (tensor for tensor in graph.initializer if tensor.name in used), key=lambda t: t.name
+    )
+    made = {output for node in ordered for output in node.output}
+    described = sorted(
+        (value for value in graph.value_info if value.name in made), key=lambda v: v.name
     )
     clean = onnx.GraphProto(
         name="main",
@@ -130,6 +125,7 @@ def canonical(model: onnx.ModelProto) -> onnx.ModelProto:
         initializer=[_clean_constant(tensor) for tensor in constants],
         input=[_clean_value(value) for value in graph.input],
         output=[_clean_value(value) for value in graph.output],
+        value_info=[_clean_value(value) for value in described],
     )
     result = onnx.ModelProto(
         ir_version=model.ir_version,
@@ -155,7 +151,7 @@ def _repeat_the_same(
             continue
         prefix = f"{concat.output[0]}/{index}"
         zero, one, end = (
-            _add_constant(graph, f"{prefix}/{bound}", np.array([bound], np.int64))
+            add_constant(graph, f"{prefix}/{bound}", np.array([bound], np.int64))
             for bound in (0, 1, np.iinfo(np.int64).max)
         )
         # Shapes are asked for when it runs: inference does not know those that are computed.
@@ -171,15 +167,6 @@ def _repeat_the_same(
     return nodes
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[np.generic]]:
-    """All constant values: initializers, and ``Constant`` nodes as torch writes them."""
-    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return found
-
-
 def _reached_by_input(graph: onnx.GraphProto) -> set[str]:
     """Names of the values that depend on an input; all others are constants, or made of them."""
     constants = {tensor.name for tensor in graph.initializer}
@@ -188,70 +175,6 @@ def _reached_by_input(graph: onnx.GraphProto) -> set[str]:
         if not reached.isdisjoint(node.input):
             reached.update(node.output)
     return reached
-
-
-class _PReluFinder:
-    """Recognises the last op of a written-out PReLU."""
-
-    def __init__(self, graph: onnx.GraphProto) -> None:
-        self._makers = {output: node for node in graph.node for output in node.output}
-        self._constants = {tensor.name: tensor for tensor in graph.initializer}
-
-    def match(self, node: onnx.NodeProto) -> tuple[str, str, NDArray[np.float32]] | None:
-        """Return x's name, relu(x)'s name and the factors (C,), None for any other op."""
-        if node.op_type != "Add":
-            return None
-        for positive, negative in (node.input, reversed(node.input)):
-            relu = self._made_by(positive, "Relu")
-            product = self._made_by(negative, "Mul")
-            if relu is None or product is None:
-                continue
-            for factors, difference in (product.input, reversed(product.input)):
-                slope = self._slope(factors)
-                if slope is not None and self._is_x_minus_abs(difference, relu.input[0]):
-                    return relu.input[0], positive, slope
-        return None
-
-    def _made_by(self, value: str, op_type: str) -> onnx.NodeProto | None:
-        node = self._makers.get(value)
-        return node if node is not None and node.op_type == op_type else None
-
-    def _slope(self, value: str) -> NDArray[np.float32] | None:
-        reshape = self._made_by(value, "Reshape")
-        constant = self._constants.get(reshape.input[0]) if reshape else None
-        return numpy_helper.to_array(constant).ravel() if constant else None
-
-    def _is_x_minus_abs(self, value: str, x: str) -> bool:
-        minus = self._made_by(value, "Sub")
-        if minus is None or minus.input[0] != x:
-            return False
-        absolute = self._made_by(minus.input[1], "Abs")
-        return absolute is not None and absolute.input[0] == x
-
-
-def _depthwise(x: str, weight: str, output: str, channels: int) -> onnx.NodeProto:
-    return onnx.helper.make_node(
-        "Conv", [x, weight], [output], name=output, group=channels, kernel_shape=[1, 1]
-    )
-
-
-def _needed_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes that the outputs need, each after those that it needs itself."""
-    makers = {output: node for node in graph.node for output in node.output}
-    done: set[str] = set()
-    # An explicit stack: a deep network is deeper than Python's recursion limit.
-    stack = [(value.name, False) for value in reversed(graph.output)]
-    while stack:
-        value, ready = stack.pop()
-        node = makers.get(value)
-        if node is None or node.output[0] in done:
-            continue
-        if ready:
-            done.add(node.output[0])
-            yield node
-            continue
-        stack.append((value, True))
-        stack.extend((name, False) for name in reversed(node.input))
 
 
 def _clean_node(node: onnx.NodeProto) -> onnx.NodeProto:
@@ -283,26 +206,3 @@ def _clean_value(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
 def _value_shapes(model: onnx.ModelProto) -> dict[str, list[int]]:
     values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
     return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
-
-
-def _add_constant(graph: onnx.GraphProto, name: str, array: NDArray[np.generic]) -> str:
-    graph.initializer.append(numpy_helper.from_array(array, name))
-    return name
-
-
-def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    copies = [_copy_node(node) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
-
-
-def _copy_node(node: onnx.NodeProto) -> onnx.NodeProto:
-    copy = onnx.NodeProto()
-    copy.CopyFrom(node)
-    return copy

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.stand_ins.dinov2 import dinov2
 from deployments.runtime.errors import ModelConversionError
-from deployments.runtime.models import ModelStore
-from deployments.runtime.models._rewrites import canonical, dynamic_batch, prelu_as_depthwise
+from deployments.runtime.models import ModelStatus, ModelStore
+from deployments.runtime.models._rewrites import canonical, dynamic_batch
 
 CHANNELS = 4
 
@@ -75,35 +75,6 @@ def noise(batch: int) -> NDArray[np.float32]:
 def ops(model: onnx.ModelProto) -> list[str]:
     """Return the sorted op types of a model."""
     return sorted(node.op_type for node in model.graph.node)
-
-
-def test_prelu_as_depthwise() -> None:
-    """The five ops become two convolutions and give the same, with slopes outside 0..1."""
-    before = small_model()
-    after = canonical(prelu_as_depthwise(before))
-    assert ["Add", "Conv", "Conv", "Relu", "Reshape", "Resize"] == ops(after)
-    np.testing.assert_allclose(run(after, noise(2)), run(before, noise(2)), rtol=1e-5, atol=1e-6)
-
-
-def test_prelu_is_found_in_any_order() -> None:
-    """The operands of the commutative ops may stand either way."""
-    before = small_model()
-    for node in before.graph.node:
-        if node.op_type in {"Add", "Mul"}:
-            node.input[:] = list(reversed(node.input))
-    after = canonical(prelu_as_depthwise(before))
-    assert 2 == ops(after).count("Conv")
-    np.testing.assert_allclose(run(after, noise(2)), run(before, noise(2)), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(("op_type", "operand"), [("Abs", "relu"), ("Sub", "relu")])
-def test_similar_ops_are_left_alone(op_type: str, operand: str) -> None:
-    """What only looks like a PReLU is not rewritten."""
-    model = small_model()
-    [node] = (node for node in model.graph.node if node.op_type == op_type)
-    node.input[0] = operand
-    with pytest.raises(ModelConversionError, match="no PReLU"):
-        prelu_as_depthwise(model)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -282,6 +253,22 @@ def test_recorded_conversion(converted: dict[str, Any], make_store: MakeStore) -
     store.pull("a")
     model = onnx.load_model(store.path("a"))
     assert "batch" == model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+
+
+def test_other_conversion_needs_no_fetch(
+    tmp_path: Path, converted: dict[str, Any], make_store: MakeStore
+) -> None:
+    """A catalogue with another conversion makes its file from the source that is here already."""
+    make_store({"a": converted}).pull("a")
+    (tmp_path / "small.onnx").unlink()
+    converted["convert"]["steps"][0] = {"step": "dynamic_batch", "args": {"symbol": "rows"}}
+    content = canonical(dynamic_batch(small_model(), symbol="rows")).SerializeToString(
+        deterministic=True
+    )
+    converted["convert"].update(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    newer = make_store({"a": converted}, offline=True)
+    assert ModelStatus.NOT_INSTALLED is newer.status("a")
+    assert content == newer.pull("a").read_bytes()
 
 
 @pytest.mark.parametrize(
