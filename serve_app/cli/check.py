@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deployments.runtime.errors import ConfigError
+from deployments.runtime.models import quantize_command
 from serve_app.app import check_graph
 from serve_app.cli.graph_tree import (
     Model,
@@ -65,6 +66,11 @@ def _show(path: Path, console: Console) -> None:
     console.print()
     console.print(memory_table(plans, models))
     _show_missing([model for model in models.values() if model.wanting], file.args.models, console)
+    for name in (m.variant for m in models.values() if m.variant and not m.made):
+        console.print(
+            f"{escape(name)} is to be made on this machine. Until then, what needs it answers 503:"
+        )
+        console.print(f"  {escape(quantize_command(name))}", soft_wrap=True, highlight=False)
 
 
 def _show_missing(models: list[Model], spec: ModelsSpec, console: Console) -> None:
