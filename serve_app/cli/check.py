@@ -70,7 +70,8 @@ def _show(path: Path, console: Console) -> None:
         console.print(
             f"{escape(name)} is to be made on this machine. Until then, what needs it answers 503:"
         )
-        console.print(f"  {escape(quantize_command(name))}", soft_wrap=True, highlight=False)
+        command = f"{quantize_command(name)} --config {shlex.quote(str(path))}"
+        console.print(f"  {escape(command)}", soft_wrap=True, highlight=False)
 
 
 def _show_missing(models: list[Model], spec: ModelsSpec, console: Console) -> None:
