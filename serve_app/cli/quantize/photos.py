@@ -83,11 +83,18 @@ def choose(folder: Path, limit: int) -> list[Path]:
 
     """
     files = [Path(name) for name in find([folder]).in_folders]
-    photos = [file for file in files if detect(file).kind == "image"]
+    photos = [file for file in files if _is_photo(file)]
     if not photos:
         raise ConfigError(f"{folder}: expected a folder of photos, found none among its files")
     step = max(1.0, len(photos) / limit)
     return [photos[int(i * step)] for i in range(min(limit, len(photos)))]
+
+
+def _is_photo(file: Path) -> bool:
+    try:
+        return detect(file).kind == "image"
+    except OSError:  # it may not be read, or is gone
+        return False
 
 
 def prepare(
