@@ -111,28 +111,39 @@ def best(candidates: Sequence[Candidate], *, unvalidated: bool = False) -> Candi
 def _write(
     variant: VariantName, making: Making, target: Path, report: Report
 ) -> tuple[int, tuple[str, ...]]:
-    """Write a variant's graph; return the number of its layers, and those left in float32."""
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        prepared = Path(scratch) / "prepared.onnx"
-        _methods.prepare(making.base, prepared)
-        match variant:
-            case "float16":
-                _methods.float16(prepared, target)
-            case "int8_dynamic":
-                _methods.int8_dynamic(prepared, target, making.processor)
-            case "int8":
-                quantizer = _methods.StaticInt8(
-                    prepared, making.calibration, making.processor, Path(scratch)
-                )
-                spared = find_float_layers(
-                    quantizer,
-                    lambda file: _good_enough(making.judge_calibration(file)),
-                    target,
-                    report,
-                )
-                return len(quantizer.layers), spared
+    """Write a variant's graph; return the number of its layers, and those left in float32.
+
+    Raises:
+        ModelConversionError: it can't be made of this graph.
+
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            prepared = Path(scratch) / "prepared.onnx"
+            _methods.prepare(making.base, prepared)
+            match variant:
+                case "float16":
+                    _methods.float16(prepared, target)
+                case "int8_dynamic":
+                    _methods.int8_dynamic(prepared, target, making.processor)
+                case "int8":
+                    return _write_int8(making, prepared, target, report)
+    except ModelConversionError:
+        raise
+    # ONNX and ONNX Runtime's quantiser have no exceptions of their own to tell them by.
+    except Exception as error:
+        raise ModelConversionError(f"{type(error).__name__}: {error}") from error
     return 0, ()
 
 
-def _good_enough(agreement: Sequence[Measure]) -> bool:
-    return all(m.value >= 1 - SEARCH_MARGIN * (1 - m.least) for m in agreement)
+def _write_int8(
+    making: Making, prepared: Path, target: Path, report: Report
+) -> tuple[int, tuple[str, ...]]:
+    def good_enough(file: Path) -> bool:
+        return all(
+            measure.value >= 1 - SEARCH_MARGIN * (1 - measure.least)
+            for measure in making.judge_calibration(file)
+        )
+
+    quantizer = _methods.StaticInt8(prepared, making.calibration, making.processor, prepared.parent)
+    return len(quantizer.layers), find_float_layers(quantizer, good_enough, target, report)

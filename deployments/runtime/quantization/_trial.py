@@ -23,12 +23,12 @@ class TrialSettings(NodeSettings):
     def open_session(self, model: str) -> OnnxSession:
         """Load the graph; raises what ``NodeSettings.open_session`` raises."""
         path = self.file or self.store.path(model)
-        return _WatchedSession(path, self.seen)
+        return _WatchedSession(path, self.num_threads, self.seen)
 
 
 class _WatchedSession(OnnxSession):
-    def __init__(self, path: Path, seen: list[NDArray[Any]]) -> None:
-        super().__init__(path, provider="cpu")
+    def __init__(self, path: Path, num_threads: int, seen: list[NDArray[Any]]) -> None:
+        super().__init__(path, provider="cpu", num_threads=num_threads)
         self._seen = seen
 
     def run(self, batch: NDArray[Any]) -> list[NDArray[Any]]:

@@ -5,8 +5,9 @@ here too, one after another in this process. Every third photo is held out: noth
 it, and what is measured on it is the variant's validation.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,9 @@ class Jury:
             )
         self._node = node
         self._works = works
-        self._settings = TrialSettings(store, model=model)
+        # Its results are judged, not its speed: all cores may help.
+        cores = len(os.sched_getaffinity(0))
+        self._settings = TrialSettings(store, model=model, num_threads=cores)
         self._expected, self.rows = self._run(None)
         if self._detects and not any(found.faces for found in self._expected):
             raise ConfigError(
@@ -204,7 +207,7 @@ class Jury:
             given.
 
         """
-        settings = TrialSettings(self._settings.store, model=self._settings.model, file=file)
+        settings = replace(self._settings, file=file, seen=[])
         capability = self._node.capability(settings)
         capability.load()
         settings.seen.clear()  # of warming up

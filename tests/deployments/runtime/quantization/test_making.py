@@ -171,6 +171,14 @@ def test_not_for_this_graph(tmp_path: Path, variant: VariantName, reason: str) -
     assert reason in found.attempt.verdict
 
 
+def test_not_a_graph(tmp_path: Path) -> None:
+    """What the quantiser makes of a graph that it can't read is told in the attempt too."""
+    making = making_of(conv_and_product(tmp_path / "g.onnx"))
+    making.base.write_bytes(b"no graph")
+    found = make("float16", making, tmp_path / "v.onnx", quiet)
+    assert found.attempt.verdict.startswith("not made: DecodeError")
+
+
 FAST = attempt("int8", speed_ratio=2.0, size_bytes=60)
 AS_FAST = attempt("int8_dynamic", speed_ratio=1.95, size_bytes=30)
 SLOW = attempt("float16", speed_ratio=1.0, size_bytes=20)

@@ -1,5 +1,6 @@
 """``cl-serve quantize`` from a folder of photos to results of the variant that it kept."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 from onnx import TensorProto
 from PIL import Image
+from rich.console import Console
 
 from benchmarks.stand_ins.builder import GraphBuilder
 from benchmarks.stand_ins.catalogue import write_catalogue
@@ -27,6 +29,7 @@ from deployments.runtime.types import Media
 from serve_app.app import check_graph
 from serve_app.cli.check import check
 from serve_app.cli.models import models
+from serve_app.cli.stack import install
 from serve_app.config import load_file
 from serve_app.stores import open_models
 from tests.deployments.faces_support import cosine, iou
@@ -192,6 +195,32 @@ def test_selecting_one_that_is_missing(machine: Path) -> None:
     store = store_of(machine)
     with pytest.raises(ModelNotInstalledError, match="has not been made on this machine"):
         DinoEmbedding(NodeSettings(store, model=f"{DINO}@int8")).load()
+
+
+def test_start_without_the_variant(machine: Path) -> None:
+    """`up` tells how to make a variant that is not here, and starts what can be started."""
+    change(machine, "dino_embedding", model=f"{DINO}@int8")
+    file = load_file(machine)
+    store = store_of(machine)
+    printed = io.StringIO()
+    install(store, check_graph(file, store), Console(file=printed, width=200))
+    command = f"cl-serve quantize {DINO} --calibration FOLDER --method int8"
+    assert f"{command}. What needs it answers 503 until then." in printed.getvalue()
+    keep(store, DINO, store.path(DINO), attempt("int8"))
+    printed.truncate(0)
+    install(store, check_graph(file, store), Console(file=printed, width=200))
+    assert "int8" not in printed.getvalue()
+
+
+def test_list_of_outdated(machine: Path) -> None:
+    """A variant of a file that is no longer in use is listed as such."""
+    store = store_of(machine)
+    keep(store, DINO, store.path(DINO), attempt("int8"))
+    report = store.cache / DINO / "variants" / "int8.json"
+    before = store.variants(DINO).base_sha256
+    report.write_text(report.read_text().replace(before, "0" * 64))
+    options = ["--catalogue", str(store.catalogue.path), "--cache", str(store.cache)]
+    assert "file has changed since" in CliRunner().invoke(models, [*options, "list"]).output
 
 
 @pytest.mark.parametrize(
