@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError, computed_field
 
 from deployments.runtime.atomic import atomic_write
 from deployments.runtime.errors import ModelNotInstalledError, ModelNotValidatedError
@@ -54,8 +54,11 @@ class Attempt(Strict):
 
     ``failure`` says why there is none; the figures are of the photos held out from calibration.
     ``speed_ratio`` is in times of float32, one row, one thread. ``float_layers`` of ``layers`` were
-    left in float32 because they lost too much.
+    left in float32 because they lost too much. What follows from these is written into the report
+    for those who read it, and computed anew when it is loaded.
     """
+
+    model_config = ConfigDict(extra="ignore")
 
     variant: VariantName
     failure: str | None = None
@@ -71,6 +74,7 @@ class Attempt(Strict):
         """Whether it agrees with float32 in every respect."""
         return bool(self.agreement) and all(measure.holds for measure in self.agreement)
 
+    @computed_field
     @property
     def size_ratio(self) -> float:
         """Its size as a share of float32's."""
@@ -83,11 +87,13 @@ class Attempt(Strict):
         smaller = self.size_ratio <= SMALLER
         return (("faster",) if faster else ()) + (("smaller",) if smaller else ())
 
+    @computed_field
     @property
     def passed(self) -> bool:
         """Whether it may be served."""
         return self.is_accurate and bool(self.gains)
 
+    @computed_field
     @property
     def verdict(self) -> str:
         """Why it may be served, or why not."""

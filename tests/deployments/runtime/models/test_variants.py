@@ -1,5 +1,6 @@
 """Variants in the store: their names, and when one may be used."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,8 @@ def test_use(store: ModelStore, small: Path) -> None:
     assert (50, len(CONTENT)) == (store.size_bytes(NAME), store.size_bytes("a"))
     assert [report] == store.variants("a").reports()
     assert NAME == report.name
+    told = json.loads(store.path(NAME).with_suffix(".json").read_text())["attempts"]
+    assert [(True, "passed: smaller")] == [(row["passed"], row["verdict"]) for row in told]
 
 
 def test_newer_one_replaces_it(store: ModelStore, small: Path) -> None:
