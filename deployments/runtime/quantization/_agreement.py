@@ -29,12 +29,14 @@ def cosine_agreement(
         found: (N, D), those of the variant.
 
     Returns:
-        The mean and the worst cosine; NaN, which never holds, where a vector is not finite.
+        The mean and the worst cosine. A vector of zeros, or one with a number that is not finite,
+        agrees with nothing: its cosine is 0.
 
     """
     lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    # A vector of zeros agrees with nothing.
-    cosines = (expected * found).sum(axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    products = (expected * found).sum(axis=1)
+    usable = np.isfinite(lengths) & np.isfinite(products) & (lengths > 0)
+    cosines = np.divide(products, lengths, out=np.zeros_like(products), where=usable)
     return (
         Measure(name="mean cosine", value=float(cosines.mean()), least=LEAST_MEAN_COSINE),
         Measure(name="worst cosine", value=float(cosines.min()), least=LEAST_COSINE),

@@ -171,7 +171,8 @@ class Jury:
         Raises:
             ModelError: the model can't be used.
             ConfigError: it gives neither embeddings nor faces, which is all that can be compared;
-                or there is no face in any photo.
+                or there is no face in any photo, or its capability does not open it through its
+                settings.
 
         """
         contract = store.catalogue[model].contract
@@ -187,6 +188,11 @@ class Jury:
         cores = len(os.sched_getaffinity(0))
         self._settings = TrialSettings(store, model=model, num_threads=cores)
         self._expected, self.rows = self._run(None)
+        if not self.rows:
+            raise ConfigError(
+                f"{node.capability.name} opens its model by itself: expected one whose load calls "
+                "self.settings.open_session, so that other graphs can be tried in it"
+            )
         if self._detects and not any(found.faces for found in self._expected):
             raise ConfigError(
                 "no face was found in the photos held out for validation; expected photos of people"

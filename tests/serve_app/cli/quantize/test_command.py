@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from deployments.runtime.types import Media
 from serve_app.app import check_graph
 from serve_app.cli.check import check
 from serve_app.cli.models import models
+from serve_app.cli.quantize.photos import Jury, choose, prepare
 from serve_app.cli.stack import install
 from serve_app.config import load_file
 from serve_app.stores import open_models
@@ -263,3 +265,21 @@ def test_damaged_photo(run: Quantize, photos: Path) -> None:
     assert "8 photos: 5 to calibrate with, 2 held out to validate on, 1 with nothing" in (
         result.output
     )
+
+
+class _Stubborn(DinoEmbedding):
+    """A capability that opens the model of the store whatever its settings say."""
+
+    def load(self) -> None:
+        self.settings = NodeSettings(self.settings.store, model=self.settings.model)
+        super().load()
+
+
+def test_capability_that_opens_its_model_itself(machine: Path, photos: Path) -> None:
+    """A capability in which no other graph can be tried is told what it should do."""
+    store = store_of(machine)
+    graph = check_graph(load_file(machine), store)
+    node = replace(graph["dino_embedding"], capability=_Stubborn)
+    works = prepare(choose(photos, 6), graph, node, store, lambda: None).works
+    with pytest.raises(ConfigError, match=r"load calls self\.settings\.open_session"):
+        Jury(node, store, DINO, works)
