@@ -12,7 +12,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 
 from deployments.runtime.capability import NodeSettings, installed_capabilities
-from deployments.runtime.errors import ConfigError, UnknownModelError
+from deployments.runtime.errors import ConfigError, ModelNotValidatedError, UnknownModelError
 from deployments.runtime.folders import AllowedFolders
 from deployments.runtime.models import ModelStore
 from deployments.runtime.onnx_session import PROVIDERS
@@ -99,7 +99,9 @@ def _node_problems(
         try:
             models.catalogue[model]
             kind(NodeSettings(models, model=model))  # refuses models that it can't use
-        except (UnknownModelError, ConfigError) as error:
+            if not spec.allow_unvalidated:
+                models.variants(model).require_validated(model)
+        except (UnknownModelError, ModelNotValidatedError, ConfigError) as error:
             yield Problem((*key, "model"), str(error).removeprefix(f"{kind.name}: model: "))
 
 
@@ -116,6 +118,7 @@ def node_settings(node: Node, args: AppArgs, stores: Stores) -> NodeSettings:
         model=node.model,
         provider=node.spec.provider,
         num_threads=node.spec.num_threads,
+        allow_unvalidated=node.spec.allow_unvalidated,
     )
 
 

@@ -53,7 +53,12 @@ class NodeSpec(_Strict):
     )
     model: str | None = Field(
         default=None,
-        description="An entry of the model catalogue; by default the capability's own choice.",
+        description="An entry of the model catalogue, or a variant of one that `cl-serve quantize` "
+        "has made, as `mobilefacenet@int8`; by default the capability's own choice.",
+    )
+    allow_unvalidated: bool = Field(
+        default=False,
+        description="Take `model` also when it is a variant that failed its validation.",
     )
     provider: str = Field(
         default="auto",

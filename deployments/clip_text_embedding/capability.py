@@ -16,7 +16,6 @@ from deployments.runtime.embeddings import (
 )
 from deployments.runtime.errors import ConfigError, EmptyInputError
 from deployments.runtime.models import Contract
-from deployments.runtime.onnx_session import OnnxSession
 from deployments.runtime.types import Texts
 
 
@@ -46,11 +45,8 @@ class ClipTextEmbedding(Capability[ClipTextEmbeddingParams, TextEmbeddings]):
         self._dim = contract.embedding_dim or 0
         self._space = contract.embedding_space or ""
         self._length = contract.input.shape[1] or 0
-        path = settings.store.path(model)
+        self._session = settings.open_session(model)
         self._tokenizer = load_tokenizer(settings.store.path(tokenizer))
-        self._session = OnnxSession(
-            path, provider=settings.provider, num_threads=settings.num_threads
-        )
         self._output = output_index(self._session, contract)
         # Not the session's own warm-up: the graph may call the number of tokens free, and then
         # take no other than this.

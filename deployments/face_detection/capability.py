@@ -18,7 +18,7 @@ from deployments.face_detection.algo.views import View, needed_long_side_px, ren
 from deployments.face_detection.schema import FaceDetectionParams
 from deployments.runtime.capability import Capability, NodeSettings, Work
 from deployments.runtime.errors import ConfigError
-from deployments.runtime.onnx_session import OnnxSession
+from deployments.runtime.models import base_name
 from deployments.runtime.picture import Picture
 from deployments.runtime.random_media import ImageGenerator
 from deployments.runtime.types import Box, DetectedFaces, Face
@@ -56,20 +56,15 @@ class FaceDetection(Capability[FaceDetectionParams, DetectedFaces]):
         """
         super().__init__(settings)
         model = self.model_name or ""
-        if model not in VARIANTS:
+        if base_name(model) not in VARIANTS:
             raise ConfigError(
                 f"face_detection: model: expected one of {', '.join(VARIANTS)}, got {model!r}"
             )
-        self._variant: Blazeface = VARIANTS[model]
+        self._variant: Blazeface = VARIANTS[base_name(model)]
 
     def load(self) -> None:
         """Load the model and warm up. Raises a ``ModelError`` when it can't be used."""
-        settings = self.settings
-        self._session = OnnxSession(
-            settings.store.path(self.model_name or ""),
-            provider=settings.provider,
-            num_threads=settings.num_threads,
-        )
+        self._session = self.settings.open_session(self.model_name or "")
         self._session.warm_up()
 
     @property

@@ -20,13 +20,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from deployments.runtime.errors import ConfigError
 from deployments.runtime.folders import AllowedFolders, OutputStore
 from deployments.runtime.models import ModelStore
+
+if TYPE_CHECKING:
+    from deployments.runtime.onnx_session import OnnxSession
 
 ENTRY_POINT_GROUP = "cl_ml_serve.capabilities"
 
@@ -59,7 +62,8 @@ class NodeSettings:
 
     ``provider`` is one of ``onnx_session.PROVIDERS``; ``num_threads`` is the number of threads
     that one inference uses. ``files`` are the folders that requests may name, ``outputs`` keeps
-    the files that results refer to.
+    the files that results refer to. ``allow_unvalidated`` lets ``model`` be a variant that failed
+    its validation.
     """
 
     store: ModelStore
@@ -68,6 +72,21 @@ class NodeSettings:
     model: str | None = None
     provider: str = "auto"
     num_threads: int = 1
+    allow_unvalidated: bool = False
+
+    def open_session(self, model: str) -> "OnnxSession":
+        """Load the graph of a model, or of a variant, as this node is to run it.
+
+        Raises:
+            ModelError: the model can't be used.
+            ConfigError: the provider is not on this machine.
+
+        """
+        # A node without a model is spared the memory of ONNX Runtime.
+        from deployments.runtime.onnx_session import OnnxSession  # noqa: PLC0415 - just explained
+
+        path = self.store.path(model, allow_unvalidated=self.allow_unvalidated)
+        return OnnxSession(path, provider=self.provider, num_threads=self.num_threads)
 
 
 class Capability(ABC, Generic[ParamsT, ResultT]):
@@ -93,7 +112,7 @@ class Capability(ABC, Generic[ParamsT, ResultT]):
 
     @property
     def model_name(self) -> str | None:
-        """The catalogue entry in use, or None when the capability has no model."""
+        """The catalogue entry or variant in use, or None when the capability has no model."""
         return self.settings.model or self.default_model
 
     @property

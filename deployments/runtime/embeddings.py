@@ -102,11 +102,7 @@ class ImageEncoder:
         self._subtract = np.array(contract.input.subtract, np.float32)
         self._divide = np.array(contract.input.divide, np.float32)
         self._order = slice(None, None, -1) if contract.input.colour == "BGR" else slice(None)
-        self._session = OnnxSession(
-            settings.store.path(model),
-            provider=settings.provider,
-            num_threads=settings.num_threads,
-        )
+        self._session = settings.open_session(model)
         self._output = output_index(self._session, contract)
         self._session.warm_up()
 

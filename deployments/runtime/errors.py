@@ -21,6 +21,7 @@ to a job's failure. The tree::
     │   ├── UnknownModelError         not in the catalogue
     │   ├── ModelNotInstalledError    in the catalogue, not on this machine
     │   ├── ModelIntegrityError       the bytes are not the ones that the catalogue names
+    │   ├── ModelNotValidatedError    a variant that agrees too little with the model itself
     │   ├── ModelLicenceError         the licence asks for a decision that was not given
     │   ├── ModelDownloadError        every source failed
     │   ├── ModelConversionError      a conversion step failed or gave another result
@@ -112,6 +113,10 @@ class ModelNotInstalledError(ModelError):
 
 class ModelIntegrityError(ModelError):
     """A file's sha256 is not the one that the catalogue names."""
+
+
+class ModelNotValidatedError(ModelError):
+    """A variant of a model agrees too little with the model itself to be served."""
 
 
 class ModelLicenceError(ModelError):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deployments.runtime.errors import ConfigError
+from deployments.runtime.models import quantize_command
 from serve_app.app import check_graph
 from serve_app.cli.graph_tree import (
     Model,
@@ -65,6 +66,12 @@ def _show(path: Path, console: Console) -> None:
     console.print()
     console.print(memory_table(plans, models, jobs=file.args.jobs is not None))
     _show_missing([model for model in models.values() if model.wanting], file.args.models, console)
+    for name in (m.variant for m in models.values() if m.variant and not m.made):
+        console.print(
+            f"{escape(name)} is to be made on this machine. Until then, what needs it answers 503:"
+        )
+        command = f"{quantize_command(name)} --config {shlex.quote(str(path))}"
+        console.print(f"  {escape(command)}", soft_wrap=True, highlight=False)
 
 
 def _show_missing(models: list[Model], spec: ModelsSpec, console: Console) -> None:

@@ -19,10 +19,16 @@ from serve_app.schema import Deployment, NodeTuning
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that the graph runs; ``status`` is the worst of it and of what it needs."""
+    """A model that the graph runs; ``status`` is the worst of it and of what it needs.
+
+    ``variant`` is the full name where a variant of it is run, and ``made`` whether that is here.
+    """
 
     entry: ModelEntry
     status: ModelStatus
+    size_bytes: int | None
+    variant: str | None = None
+    made: bool = True
 
     @property
     def wanting(self) -> bool:
@@ -33,7 +39,7 @@ class Model:
     def state(self) -> str:
         """Tell whether it is here, in Rich's markup."""
         if not self.wanting:
-            return "[green]installed[/]"
+            return "[green]installed[/]" if self.made else "[yellow]to be made[/]"
         damaged = "damaged, " if self.status is ModelStatus.CORRUPT else ""
         if self.entry.licence.commercial_use:
             return f"[yellow]{damaged}to be fetched[/]"
@@ -62,9 +68,15 @@ def models_of(plans: list[DeploymentPlan], store: ModelStore) -> dict[str, Model
     names = (node.model for plan in plans for node in plan.nodes if node.model is not None)
     for name in dict.fromkeys(names):
         entry = store.catalogue[name]
-        states = [store.status(part) for part in (name, *entry.needs)]
+        states = [store.status(part) for part in (entry.name, *entry.needs)]
         bad = [state for state in states if state is not ModelStatus.INSTALLED]
-        models[name] = Model(entry, bad[0] if bad else ModelStatus.INSTALLED)
+        models[name] = Model(
+            entry,
+            bad[0] if bad else ModelStatus.INSTALLED,
+            store.size_bytes(name),
+            variant=None if name == entry.name else name,
+            made=store.status(name) is ModelStatus.INSTALLED,
+        )
     return models
 
 
@@ -103,7 +115,7 @@ def graph_tree(file: ServeFile, plans: list[DeploymentPlan], models: Mapping[str
             if node.model is None:
                 continue
             model = models[node.model]
-            below.add(f"model {escape(node.model)}, {megabytes(model.entry)}, {model.state}")
+            below.add(f"model {escape(node.model)}, {megabytes(model.size_bytes)}, {model.state}")
             below.add(f"[dim]{_batching(plan, node)}[/]")
     return tree
 
@@ -121,7 +133,7 @@ def memory_table(plans: list[DeploymentPlan], models: Mapping[str, Model], *, jo
         table.add_row(JOBS, "1", _range(JOBS_MB, JOBS_MB), _range(JOBS_MB, JOBS_MB))
         least_mb, most_mb = least_mb + JOBS_MB, most_mb + JOBS_MB
     for plan in plans:
-        sizes = [models[node.model].entry.usable_size_bytes for node in plan.nodes if node.model]
+        sizes = [models[node.model].size_bytes for node in plan.nodes if node.model]
         each = replica_mb(sizes, len(plan.nodes), serves_http=plan.name == INGRESS)
         least, most = (each * count for count in plan.replicas)
         least_mb, most_mb = least_mb + least, most_mb + most
@@ -133,9 +145,8 @@ def memory_table(plans: list[DeploymentPlan], models: Mapping[str, Model], *, jo
     return table
 
 
-def megabytes(entry: ModelEntry) -> str:
+def megabytes(size_bytes: int | None) -> str:
     """Write the size of a model's file."""
-    size_bytes = entry.usable_size_bytes
     return f"{size_bytes / 1e6:.0f} MB" if size_bytes else "of unknown size"
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "serve_app.cli.check:check",
     "node": "serve_app.cli.node:node",
     "models": "serve_app.cli.models:models",
+    "quantize": "serve_app.cli.quantize:quantize",
     "analyze": "serve_app.cli.analyze:analyze",
     "jobs": "serve_app.cli.jobs:jobs",
     "systemd": "serve_app.cli.systemd:systemd",

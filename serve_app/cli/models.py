@@ -28,7 +28,10 @@ from deployments.runtime.models import (
     ModelStore,
     PullProgress,
     load_catalogue,
+    quantize_command,
+    split_name,
 )
+from serve_app.cli.variants import variants_table
 from serve_app.settings import DEFAULT_CATALOGUE
 
 _STATUS_STYLE = {
@@ -96,7 +99,11 @@ def models(
 @models.command("list")
 @click.pass_obj
 def list_models(context: ModelsContext) -> None:
-    """Show all models: whether each is installed, its size and its licence."""
+    """Show all models: whether each is installed, its size and its licence.
+
+    Below them are the variants that `cl-serve quantize` has made: how far each agrees with its
+    model in float32, how much faster and smaller it is, and whether it may be served.
+    """
     with _errors_explained():
         store = context.store
         table = Table(box=SIMPLE_HEAD)
@@ -115,6 +122,9 @@ def list_models(context: ModelsContext) -> None:
                 "yes" if entry.default else "",
             )
         _console().print(table)
+        reports = [r for entry in store.catalogue for r in store.variants(entry.name).reports()]
+        if reports:
+            _console().print(variants_table(store, reports))
 
 
 @models.command()
@@ -149,7 +159,8 @@ def pull(context: ModelsContext, names: tuple[str, ...], *, accept_licence: bool
 def verify(context: ModelsContext) -> None:
     """Hash every installed file again and compare it with the catalogue.
 
-    The exit code is 1 when one is corrupt; `cl-serve models pull NAME` replaces it.
+    Variants are compared with their reports. The exit code is 1 when a file is corrupt;
+    `cl-serve models pull NAME` replaces it, and `cl-serve quantize` a variant.
     """
     with _errors_explained():
         states = context.store.verify()
@@ -158,9 +169,11 @@ def verify(context: ModelsContext) -> None:
         console.print(f"[{_STATUS_STYLE[state]}]{state:14}[/] {name}")
     corrupt = [name for name, state in states.items() if state is ModelStatus.CORRUPT]
     if corrupt:
+        pulled = [name for name in corrupt if split_name(name)[1] is None]
+        remedies = [f"cl-serve models pull {' '.join(pulled)}"] if pulled else []
+        remedies += [quantize_command(name) for name in corrupt if name not in pulled]
         raise click.ClickException(
-            f"corrupt: {', '.join(corrupt)}; fetch again with: "
-            f"cl-serve models pull {' '.join(corrupt)}"
+            f"corrupt: {', '.join(corrupt)}; replace with: {', then '.join(remedies)}"
         )
 
 
@@ -169,10 +182,14 @@ def verify(context: ModelsContext) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_obj
 def export_models(context: ModelsContext, file: Path, names: tuple[str, ...]) -> None:
-    """Write models into the tar file FILE: those named, or all that are installed."""
+    """Write models into the tar file FILE: those named, or all that are installed.
+
+    Variants stay: each machine makes and validates its own.
+    """
     with _errors_explained():
         store = context.store
-        installed = [n for n, s in store.verify().items() if s is ModelStatus.INSTALLED]
+        names_here = (entry.name for entry in store.catalogue)
+        installed = [n for n in names_here if store.status(n) is ModelStatus.INSTALLED]
         chosen = names or tuple(installed)
         if not chosen:
             raise click.ClickException("no model is installed; nothing to export")

@@ -14,7 +14,7 @@ import httpx2
 from rich.console import Console
 
 from deployments.runtime.errors import ModelError, ModelNotInstalledError, StackError
-from deployments.runtime.models import ModelStore
+from deployments.runtime.models import ModelStatus, ModelStore, base_name
 from serve_app.app import check_graph
 from serve_app.cli.models import pull_with_progress
 from serve_app.config import ServeFile, load_file
@@ -155,9 +155,13 @@ def down(state: Path | None) -> None:
 
 
 def install(store: ModelStore, graph: Graph, console: Console) -> None:
-    """Fetch a graph's models that are missing; those that need consent are named and left out."""
+    """Fetch a graph's models that are missing; those that need consent are named and left out.
+
+    So are variants that have to be made.
+    """
+    names = sorted({node.model for node in graph.values() if node.model is not None})
     missing: list[str] = []
-    for name in sorted({node.model for node in graph.values() if node.model is not None}):
+    for name in sorted({base_name(name) for name in names}):
         try:
             store.path(name)
         except ModelNotInstalledError:
@@ -182,6 +186,13 @@ def install(store: ModelStore, graph: Graph, console: Console) -> None:
             console.print(f"  cl-serve models pull {' '.join(failed)}", highlight=False)
     elif free:
         console.print(f"Not installed, and the network is switched off: {', '.join(free)}.")
+    for name in names:
+        base = base_name(name)
+        if name != base and store.status(base) is ModelStatus.INSTALLED:
+            try:
+                store.path(name, allow_unvalidated=True)
+            except ModelError as error:
+                console.print(f"{error}. What needs it answers 503 until then.", highlight=False)
 
 
 def _show_sample(running: RunningStack, console: Console) -> None:

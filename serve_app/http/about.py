@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from deployments.runtime.models import ModelStore
+from deployments.runtime.models import ModelStore, base_name
 from serve_app.calls import NodeHealth
 from serve_app.graph import Graph
 from serve_app.pipeline import Pipeline
@@ -76,7 +76,7 @@ class AboutRoutes:
         used_by: dict[str, list[str]] = {}
         for node in self._graph.values():
             if node.model is not None:
-                used_by.setdefault(node.model, []).append(node.name)
+                used_by.setdefault(base_name(node.model), []).append(node.name)
         states = await asyncio.to_thread(
             lambda: {entry.name: self._store.status(entry.name) for entry in self._store.catalogue},
         )

@@ -37,6 +37,9 @@ PROBLEMS: dict[type[errors.ClServeError], Problem] = {
     errors.UnknownModelError: Problem(404, "unknown-model", "No such model"),
     errors.ModelNotInstalledError: Problem(503, "model-not-installed", "Model not installed"),
     errors.ModelIntegrityError: Problem(503, "model-integrity", "A model file is damaged"),
+    errors.ModelNotValidatedError: Problem(
+        503, "model-not-validated", "A variant of a model failed its validation"
+    ),
     errors.ModelLicenceError: Problem(503, "model-licence", "The model's licence needs consent"),
     errors.ModelDownloadError: Problem(503, "model-download", "The model could not be fetched"),
     errors.ModelConversionError: Problem(503, "model-conversion", "The model was not converted"),

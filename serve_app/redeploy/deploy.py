@@ -167,4 +167,10 @@ def _same(old: Candidate | None, new: Candidate) -> bool:
 def _identity(settings: NodeSettings) -> tuple[object, ...]:
     """What of a node's settings makes it compute something else, or elsewhere."""
     folders = (settings.files.readable, settings.files.writable)
-    return (settings.model, settings.provider, settings.num_threads, folders)
+    return (
+        settings.model,
+        settings.allow_unvalidated,
+        settings.provider,
+        settings.num_threads,
+        folders,
+    )

@@ -22,18 +22,36 @@ from deployments.runtime.models._entry import (
 )
 from deployments.runtime.models._progress import ProgressCallback, PullProgress
 from deployments.runtime.models._store import ModelStatus, ModelStore, default_cache_folder
+from deployments.runtime.models._variants import (
+    VARIANT_NAMES,
+    Attempt,
+    Measure,
+    VariantName,
+    VariantReport,
+    base_name,
+    quantize_command,
+    split_name,
+)
 
 __all__ = [
+    "VARIANT_NAMES",
+    "Attempt",
     "Catalogue",
     "Contract",
     "Conversion",
     "Licence",
+    "Measure",
     "ModelEntry",
     "ModelStatus",
     "ModelStore",
     "ProgressCallback",
     "PullProgress",
     "Source",
+    "VariantName",
+    "VariantReport",
+    "base_name",
     "default_cache_folder",
     "load_catalogue",
+    "quantize_command",
+    "split_name",
 ]

@@ -14,6 +14,7 @@ from pydantic import ValidationError, model_validator
 
 from deployments.runtime.errors import ConfigError, UnknownModelError
 from deployments.runtime.models._entry import ModelEntry, Name, Strict
+from deployments.runtime.models._variants import VARIANT_NAMES, split_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,21 @@ class Catalogue:
         return iter(self.entries.values())
 
     def __getitem__(self, name: str) -> ModelEntry:
-        """Return the entry of that name.
+        """Return the entry of that name, or of the model whose variant is named.
 
         Raises:
             UnknownModelError: the catalogue has none; the message suggests the nearest names.
 
         """
-        entry = self.entries.get(name)
+        base, variant = split_name(name)
+        if variant is not None and variant not in VARIANT_NAMES:
+            raise UnknownModelError(
+                f"{name!r} names no variant: expected {base}@ followed by one of "
+                f"{', '.join(VARIANT_NAMES)}, got {variant!r}"
+            )
+        entry = self.entries.get(base)
         if entry is None:
-            near = difflib.get_close_matches(name, self.entries, n=2) or list(self.entries)
+            near = difflib.get_close_matches(base, self.entries, n=2) or list(self.entries)
             raise UnknownModelError(
                 f"{name!r} is not in the catalogue {self.path}; did you mean {' or '.join(near)}?"
             )

@@ -5,6 +5,7 @@ model "not installed" instead of "corrupt", and two checkouts can share one cach
 
     NAME/SHA256[:16]/FILE     source files and converted files
     NAME/SHA256[:16]/*.local.*    what was converted here, beside its source, and its record
+    NAME/variants/            forms of it that were made and validated here, and their reports
     quarantine/               files with wrong content, moved out of use
     downloads/                unfinished https downloads, to be resumed
     locks/                    one lock file per model and per download
@@ -38,6 +39,10 @@ class CacheLayout:
     def local_record(self, entry: ModelEntry) -> Path:
         """Return the place of what is known of that conversion."""
         return self.source(entry).with_suffix(".local.json")
+
+    def variant(self, entry: ModelEntry, variant: str, suffix: str) -> Path:
+        """Return the place of a variant of an entry (``.onnx``), or of its report (``.json``)."""
+        return self.folder / entry.name / "variants" / f"{variant}{suffix}"
 
     def lock(self, key: str) -> Path:
         """Return the lock file of a model or a download."""

@@ -6,7 +6,12 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from deployments.runtime.errors import ModelError, ModelIntegrityError, ModelNotInstalledError
+from deployments.runtime.errors import (
+    ConfigError,
+    ModelError,
+    ModelIntegrityError,
+    ModelNotInstalledError,
+)
 from deployments.runtime.models import _bundle
 from deployments.runtime.models._catalogue import Catalogue
 from deployments.runtime.models._entry import ModelEntry
@@ -14,6 +19,12 @@ from deployments.runtime.models._files import quarantine, sha256_of
 from deployments.runtime.models._layout import CacheLayout
 from deployments.runtime.models._local import UsableFile, usable_file
 from deployments.runtime.models._progress import ProgressCallback, ignore_progress
+from deployments.runtime.models._variants import (
+    VariantShelf,
+    base_name,
+    quantize_command,
+    split_name,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +92,7 @@ class ModelStore:
         """The cache folder."""
         return self._cache or default_cache_folder()
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str, *, allow_unvalidated: bool = False) -> Path:
         """Return the local path of a model's usable file, verified.
 
         What the model needs is verified too. A file is hashed once per process, and again
@@ -92,8 +103,15 @@ class ModelStore:
             ModelNotInstalledError: it, or what it needs, is not on this machine; names the
                 installing command.
             ModelIntegrityError: its sha256 is wrong; it has been moved to the quarantine.
+            ModelNotValidatedError: it is a variant that failed its validation, and
+                ``allow_unvalidated`` is not set.
 
         """
+        base, variant = split_name(name)
+        if variant is not None:
+            self.path(base)
+            usable = self.variants(name).usable(variant, allow_unvalidated=allow_unvalidated)
+            return self._verified_path(name, usable, quantize_command(name))
         try:
             return self._path(name)
         except ModelNotInstalledError as missing:
@@ -112,15 +130,51 @@ class ModelStore:
             UnknownModelError: the catalogue has no such model.
 
         """
-        usable = usable_file(self._layout, self.catalogue[name])
+        entry = self.catalogue[name]
+        _, variant = split_name(name)
+        if variant is None:
+            usable = usable_file(self._layout, entry)
+        else:
+            try:
+                usable = self.variants(name).usable(variant, allow_unvalidated=True)
+            except ModelNotInstalledError:
+                return ModelStatus.NOT_INSTALLED
         if not usable.path.is_file():
             return ModelStatus.NOT_INSTALLED
         good = sha256_of(usable.path) == usable.sha256
         return ModelStatus.INSTALLED if good else ModelStatus.CORRUPT
 
     def verify(self) -> dict[str, ModelStatus]:
-        """Hash every file of the catalogue and tell the state of each model, in its order."""
-        return {entry.name: self.status(entry.name) for entry in self.catalogue}
+        """Hash every file of the catalogue and its variants, and tell the state of each."""
+        names = [
+            name
+            for entry in self.catalogue
+            for name in (
+                entry.name,
+                *(report.name for report in self.variants(entry.name).reports()),
+            )
+        ]
+        return {name: self.status(name) for name in names}
+
+    def variants(self, name: str) -> VariantShelf:
+        """Return the variants of a model, or of the model whose variant is named.
+
+        Raises:
+            UnknownModelError: the catalogue has no such model.
+
+        """
+        return VariantShelf(self._layout, self.catalogue[name])
+
+    def size_bytes(self, name: str) -> int | None:
+        """Return the size of a model's file, None where it is not known.
+
+        Raises:
+            UnknownModelError: the catalogue has no such model.
+
+        """
+        _, variant = split_name(name)
+        report = self.variants(name).report(variant) if variant else None
+        return report.kept.size_bytes if report else self.catalogue[name].usable_size_bytes
 
     def pull(
         self,
@@ -199,9 +253,17 @@ class ModelStore:
             UnknownModelError: the catalogue has no model of one of the names.
             ModelNotInstalledError: one is not on this machine.
             ModelIntegrityError: the file of one is corrupt.
+            ConfigError: one is a variant, which each machine makes for itself.
             ModelDownloadError: the tar file can't be written.
 
         """
+        names = list(names)
+        if made_here := [name for name in names if split_name(name)[1]]:
+            raise ConfigError(
+                f"{', '.join(made_here)}: variants are validated on the machine that uses them and "
+                "are not exported; export the model itself, and make the variant there with: "
+                f"cl-serve quantize {base_name(made_here[0])} --calibration FOLDER"
+            )
         chosen = self._with_needs(names)
         for entry in chosen:
             self.path(entry.name)
@@ -238,36 +300,38 @@ class ModelStore:
 
     def _path(self, name: str) -> Path:
         entry = self.catalogue[name]
-        for needed in entry.needs:
-            self._verified_path(self.catalogue[needed], asked=entry)
-        return self._verified_path(entry, asked=entry)
+        paths: list[Path] = []
+        for part in (*entry.needs, name):
+            usable = usable_file(self._layout, self.catalogue[part])
+            if not usable.path.is_file():
+                raise ModelNotInstalledError(
+                    f"model {part!r} is not installed on this machine; install it with: "
+                    f"{_pull_command(entry)}"
+                )
+            remedy = _pull_command(self.catalogue[part])
+            paths.append(self._verified_path(part, usable, remedy))
+        return paths[-1]
 
-    def _verified_path(self, entry: ModelEntry, asked: ModelEntry) -> Path:
-        usable = usable_file(self._layout, entry)
-        try:
-            stat = usable.path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise ModelNotInstalledError(
-                f"model {entry.name!r} is not installed on this machine; install it with: "
-                f"{_pull_command(asked)}"
-            ) from None
+    def _verified_path(self, name: str, usable: UsableFile, remedy: str) -> Path:
+        """Return the path of a file that is there, hashed unless it was before, as it is now."""
+        stat = usable.path.stat()
         key = (usable.path, stat.st_mtime_ns, stat.st_size)
         if key not in self._verified:
-            self._verify(entry, usable)
+            self._verify(name, usable, remedy)
             self._verified.add(key)
             if usable.reason:
-                _log.warning("%s is used as it was published: %s", entry.name, usable.reason)
+                _log.warning("%s is used as it was published: %s", name, usable.reason)
         return usable.path
 
-    def _verify(self, entry: ModelEntry, usable: UsableFile) -> None:
+    def _verify(self, name: str, usable: UsableFile, remedy: str) -> None:
         found = sha256_of(usable.path)
         if found == usable.sha256:
             return
         moved = quarantine(usable.path, self.cache)
         where = f"it was moved to {moved}" if moved else f"it could not be moved from {usable.path}"
         raise ModelIntegrityError(
-            f"the file of model {entry.name!r} is corrupt (its sha256 is {found}, expected "
-            f"{usable.sha256}); {where}; fetch it again with: {_pull_command(entry)}"
+            f"the file of model {name!r} is corrupt (its sha256 is {found}, expected "
+            f"{usable.sha256}); {where}; fetch it again with: {remedy}"
         )
 
 

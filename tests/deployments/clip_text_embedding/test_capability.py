@@ -21,6 +21,7 @@ from deployments.runtime.errors import (
     TooLargeError,
 )
 from deployments.runtime.models import Catalogue, ModelStore, load_catalogue
+from deployments.runtime.quantization import TrialSettings
 from deployments.runtime.types import Texts
 from serve_app.settings import DEFAULT_CATALOGUE
 from tests.stand_ins import CLIP_IMAGE, CLIP_TEXT
@@ -117,9 +118,7 @@ def test_int32_model(clip: ClipTextEmbedding, stand_ins: ModelStore, tmp_path: P
     )
     path = tmp_path / "text.onnx"
     path.write_bytes(model.SerializeToString())
-    store = ModelStore(stand_ins.catalogue, stand_ins.cache)
-    installed, store.path = store.path, lambda name: path if name == CLIP_TEXT else installed(name)
-    other = ClipTextEmbedding(NodeSettings(store, model=CLIP_TEXT))
+    other = ClipTextEmbedding(TrialSettings(stand_ins, model=CLIP_TEXT, file=path))
     other.load()
     (expected,), (got,) = embed(clip, "a red car").texts, embed(other, "a red car").texts
     np.testing.assert_array_equal(expected.embedding, got.embedding)
