@@ -7,6 +7,7 @@ memory as a real one has. They end by themselves when this process is gone, howe
 import multiprocessing
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -135,8 +136,9 @@ class _Member:
         there.close()
 
     def call(self, method: str, *args: Any) -> None:  # noqa: ANN401 - passes anything through
-        """Begin a call."""
-        self._way.send((method, args))
+        """Begin a call; what became of the process is what ``answer`` finds."""
+        with suppress(BrokenPipeError):
+            self._way.send((method, args))
 
     def answer(self) -> Any:  # noqa: ANN401 - the method's own
         """Wait for what the call returns.
@@ -148,7 +150,7 @@ class _Member:
         """
         try:
             result = self._way.recv()
-        except EOFError as error:
+        except (EOFError, ConnectionResetError) as error:
             self._process.join()
             raise StackError(
                 f"a process that measured died with exit code {self._process.exitcode}; -9 is "

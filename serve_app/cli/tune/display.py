@@ -75,8 +75,7 @@ def show_trials(tuned: Iterable[Tuned], goal: Goal, console: Console) -> None:
     for found in tuned:
         title = f"{found.name}: {found.cost_ms:.0f} ms of CPU for a request"
         chosen = {str(found.new)} | {
-            f"{name} alone, batches of {node.max_batch_size}"
-            for name, node in found.new.nodes.items()
+            f"{name}, batches of {node.max_batch_size}" for name, node in found.new.nodes.items()
         }
         console.print(_table(title, found.trials, chosen, goal))
 
@@ -89,17 +88,16 @@ def show_verified(found: Mapping[str, Figures], chosen: str, goal: Goal, console
 
 def show_changes(changes: Iterable[Change], console: Console) -> None:
     """Show what changes in the file, and why."""
-    table = Table(box=None, pad_edge=False, show_header=False)
     for change in changes:
-        if change.reason:
+        if change.reason:  # the name of a new entry has none
             key = key_path(change.key).removeprefix("applications[0].")
-            table.add_row(escape(f"{key}: {change.value}"), escape(change.reason))
-    console.print(table)
+            text = f"{key}: {change.value}\n    {change.reason}"
+            console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _table(title: str, trials: Iterable[Trial], chosen: set[str], goal: Goal) -> Table:
     table = Table(box=SIMPLE_HEAD, title=escape(title), title_justify="left")
-    table.add_column("Tried")
+    table.add_column("Tried", no_wrap=True)
     headings = ("per s", "ms, p50", "ms, p95", "CPU ms", "MB")
     for i, heading in enumerate(headings):
         counts = i == (0 if goal is Goal.THROUGHPUT else 1)

@@ -40,12 +40,12 @@ class Setting:
         threads = _together(node.num_threads for node in self.nodes.values())
         batches = _together(node.max_concurrent_batches for node in self.nodes.values())
         parts = [
-            _count(self.replicas, "process"),
+            "1 process" if self.replicas == 1 else f"{self.replicas} processes",
             *([f"{self.worker_threads} workers"] if self.worker_threads > 1 else []),
-            *([f"{threads} threads a session"] if threads != "1" else []),
-            *([f"{batches} batches at once"] if batches != "1" else []),
+            *([f"{threads} threads"] if threads != "1" else []),
+            *([f"{batches} batches"] if batches != "1" else []),
         ]
-        return ", ".join(parts)
+        return " × ".join(parts)
 
     def with_batch(self, node: str, max_batch_size: int) -> "Setting":
         """Return the same with another batch size of one node."""
@@ -156,7 +156,3 @@ def _parts(cores: int) -> list[int]:
 
 def _together(numbers: Iterator[int]) -> str:
     return "/".join(map(str, dict.fromkeys(numbers)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}es"
