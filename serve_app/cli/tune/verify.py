@@ -5,6 +5,7 @@ they count. Each stack has a state folder and ports of its own, and is ended bef
 """
 
 import asyncio
+import copy
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,8 @@ from deployments.runtime.errors import StackError
 from serve_app.cli.tune.bench import Steps
 from serve_app.cli.tune.crew import Figures
 from serve_app.cli.tune.replica import Load
-from serve_app.config import ServeFile
+from serve_app.config import CLUSTER, ServeFile
+from serve_app.graph import JOBS
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.ports import free_ports
 
@@ -61,21 +63,22 @@ def verify(
     for title, file in files.items():
         steps.step(f"a stack: {title}")
         with tempfile.TemporaryDirectory(prefix="cl-serve-tune-") as name:
-            folder = Path(name)
-            stack = Stack(folder)
-            own = file.with_overrides(
-                port=free_ports(1)[0], offline=True, jobs_folder=str(folder / "jobs")
-            )
-            running = stack.up(own, lambda _: None)
+            stack = Stack(Path(name))
+            running = stack.up(_by_itself(file), lambda _: None)
             try:
-                found[title] = asyncio.run(_measure(running, request, load))
+                found[title] = asyncio.run(drive(running, request, load))
             finally:
                 stack.down()
     return found
 
 
-async def _measure(running: RunningStack, request: Request, load: Load) -> Figures:
-    """Send requests in a closed loop. Raises ``StackError`` when one fails."""
+async def drive(running: RunningStack, request: Request, load: Load) -> Figures:
+    """Send requests to a stack in a closed loop.
+
+    Raises:
+        StackError: a request failed, or none was answered in time.
+
+    """
     latencies: list[tuple[float, float]] = []  # when it ended, and after how many ms
 
     async def client(http: httpx2.AsyncClient, until_s: float) -> None:
@@ -123,6 +126,18 @@ async def _measure(running: RunningStack, request: Request, load: Load) -> Figur
         cpu_ms=1000 * cpu_s / len(inside),
         memory_mb=sum(_memory(process) for process in processes) / 1e6,
     )
+
+
+def _by_itself(file: ServeFile) -> ServeFile:
+    """Return a file that leaves others alone: no jobs, no events, no machines that join."""
+    document = copy.deepcopy(file.document)
+    document.pop(CLUSTER, None)
+    application = document["applications"][0]
+    for key in ("jobs", "events"):
+        application["args"].pop(key, None)
+    entries = application.get("deployments", [])
+    application["deployments"] = [entry for entry in entries if entry["name"] != JOBS]
+    return ServeFile(document, file.path).with_overrides(port=free_ports(1)[0], offline=True)
 
 
 def _cpu_s(processes: Iterable[psutil.Process]) -> float:

@@ -57,13 +57,28 @@ def test_throughput(write_file: WriteFile, upload: Upload) -> None:
 
 
 def test_latency(write_file: WriteFile, upload: Upload) -> None:
-    """For a single user every deployment may use all cores, and batches stay as they are."""
-    file = write_file({"name": "face_detection", "user_config": {"face_detection": {}}})
-    found = Tuner(file, upload, Machine(2, 8000)).tune(Goal.LATENCY, INSTANT, Told())
-    assert {"face_detection", "face_embedding"} == {tuned.name for tuned in found}
+    """For a single user all ways to use the cores are tried, and batches stay as they are."""
+    file = write_file(graph={"face_detection": {"needs": ["image"]}})
+    (found,) = Tuner(file, upload, Machine(2, 8000)).tune(Goal.LATENCY, INSTANT, Told())
+    assert "face_detection" == found.name
+    assert {
+        "1 process",
+        "2 processes",
+        "1 process × 2 workers",
+        "1 process × 2 workers × 2 batches",
+        "1 process × 2 threads",
+    } == {trial.title for trial in found.trials}
+    assert 16 == found.new.nodes["face_detection"].max_batch_size
+
+
+def test_shares_of_cores(write_file: WriteFile, upload: Upload) -> None:
+    """A deployment gets no more of the cores than its part of a request, rounded up."""
+    file = write_file(hosts={"faces": ["face_detection", "face_alignment"]})
+    found = Tuner(file, upload, Machine(1, 8000)).tune(Goal.THROUGHPUT, INSTANT, Told())
+    assert {"faces", "face_embedding"} == {tuned.name for tuned in found}
+    assert found[0].cost_ms >= found[1].cost_ms
     for tuned in found:
-        assert "1 process × 2 threads" in {trial.title for trial in tuned.trials}
-        assert {16} == {node.max_batch_size for node in tuned.new.nodes.values()}
+        assert ["1 process"] == [trial.title for trial in tuned.trials if "," not in trial.title]
 
 
 def test_what_does_not_fit(write_file: WriteFile, upload: Upload) -> None:
