@@ -12,7 +12,7 @@ from rich.console import Console
 from deployments.runtime.atomic import atomic_write
 from deployments.runtime.errors import ConfigError, StackError
 from deployments.runtime.types import Media, Upload
-from serve_app.cli.stack import state_option
+from serve_app.cli.stack import ended_by_sigterm, state_option
 from serve_app.cli.tune import machine
 from serve_app.cli.tune.bench import MIN_CLIENTS, NORMAL, QUICK
 from serve_app.cli.tune.choice import Goal, choose
@@ -121,7 +121,7 @@ def tune(  # noqa: PLR0913 - one for each option
         load = Load(_clients(file, goal), 1 + pace.warm_up_s, 3 * pace.window_s)
         options = dict(islice(_options(file, found), MAX_STACKS))
         stacks = {title: _with(file, text, option) for title, option in options.items()}
-        with Bar(console) as bar:
+        with ended_by_sigterm(), Bar(console) as bar:
             figures = verify(stacks, request, load, bar)
         best = choose(figures, CURRENT, goal, lambda title: figures[title].memory_mb)
         show_verified(figures, best, goal, console)
