@@ -1,18 +1,22 @@
 """What ``cl-serve tune --verify`` measures: real stacks, over HTTP."""
 
+import re
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from deployments.runtime.errors import StackError
+from deployments.runtime.models import ModelStore
+from serve_app.cli.tune import command, machine
+from serve_app.cli.tune.bench import Pace
 from serve_app.cli.tune.command import TEXT
 from serve_app.cli.tune.replica import Load
-from serve_app.cli.tune.verify import Request, drive, verify
-from serve_app.config import ServeFile
-from serve_app.settings import config_folder
+from serve_app.cli.tune.verify import Request, drive
 from serve_app.stack import RunningStack
-from tests.serve_app.cli.tune.test_tuner import Told
 
 PHOTO = files("serve_app.cli").joinpath("sample.jpg").read_bytes()
 
@@ -46,17 +50,26 @@ async def test_a_stack_that_is_gone(running: RunningStack) -> None:
         await drive(gone, Request(PHOTO, TEXT, ("face_detection",)), Load(1, 0.0, 0.1))
 
 
-def test_a_stack_of_its_own() -> None:
-    """A file gets a stack of this machine alone, without jobs, which is gone afterwards."""
+def test_the_command(store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file gets a stack of this machine alone, without jobs, and is kept as it is the best."""
+    del store  # the models are there now
+    monkeypatch.setattr(command, "MAX_STACKS", 1)
+    monkeypatch.setattr(command, "QUICK", Pace(0.0, 0.3, 1, 1, (1,)))
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    monkeypatch.setenv("COLUMNS", "120")
     application = {
         "import_path": "serve_app.app:build",
         "args": {"graph": {"face_detection": {"needs": ["image"]}}, "jobs": {}},
         "deployments": [{"name": "jobs"}, {"name": "ingress"}],
     }
+    path = tmp_path / "tiny.yaml"
     raw = {"applications": [application], "cluster": {"address": "192.0.2.1"}}
-    file = ServeFile(raw, config_folder() / "tiny.yaml")
-    told = Told()
-    request = Request(PHOTO, TEXT, ("face_detection",))
-    found = verify({"tiny": file}, request, Load(1, 0.1, 0.5), told)
-    assert found["tiny"].per_s > 0
-    assert (1, ["a stack: tiny"]) == (told.expected, told.titles)
+    path.write_text(yaml.safe_dump(raw))
+    options = ["--quick", "--verify", "--config", path, "--output", tmp_path / "tuned.yaml"]
+    result = CliRunner().invoke(
+        command.tune, [*map(str, options), "--state", str(tmp_path / "state")]
+    )
+    assert (0, None) == (result.exit_code, result.exception)
+    assert "measuring a stack: the file as it is" in result.stdout
+    assert re.search(r"Stacks, over HTTP\s+Tried .*\n.*\n *the file as it is +\d", result.stdout)
+    assert "tiny.yaml suits this machine" in result.stdout

@@ -130,7 +130,7 @@ class Bench:
         for i, option in enumerate(options):
             if option.replicas * each_mb > memory_mb:
                 self.steps.step(self.title)
-                note = f"needs {option.replicas * each_mb:,.0f} MB, has {max(memory_mb, 0):,.0f}"
+                note = f"needs {option.replicas * each_mb:,.0f} MB and may have {max(memory_mb, 0):,.0f}"
                 self.trials.append(Trial(str(option), None, note))
                 continue
             measured[i] = self._measure(option)

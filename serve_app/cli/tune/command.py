@@ -1,6 +1,7 @@
 """``cl-serve tune``: the command itself, from its options to the file that it writes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -184,7 +185,14 @@ def _confirmed(
     why = (
         f"over HTTP {goal.say(figures[best])} with all changes, {goal.say(figures[CURRENT])} before"
     )
-    return [Change(c.key, c.value, f"{c.reason}; {why}" if c.reason else why) for c in changes]
+    return [
+        change if change.key[-1] == "name" else replace(change, reason=_joined(change.reason, why))
+        for change in changes
+    ]
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def _say(console: Console, text: str) -> None:

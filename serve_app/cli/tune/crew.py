@@ -5,6 +5,7 @@ memory as a real one has. They end by themselves when this process is gone, howe
 """
 
 import multiprocessing
+import signal
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -171,11 +172,12 @@ class _Member:
 
 def _serve(way: Connection, document: dict[str, Any], path: Path, upload: Upload) -> None:
     """Be a replica, in its process, until the other side is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the other side ends us
     replica: Replica | None = None
     while True:
         try:
             method, args = way.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         result: Any
         try:

@@ -78,6 +78,9 @@ def show_trials(tuned: Iterable[Tuned], goal: Goal, console: Console) -> None:
             f"{name}, batches of {node.max_batch_size}" for name, node in found.new.nodes.items()
         }
         console.print(_table(title, found.trials, chosen, goal))
+        for trial in found.trials:
+            if trial.figures is None:
+                console.print(f"Not tried: {trial.title}, which {trial.note}.", soft_wrap=True)
 
 
 def show_verified(found: Mapping[str, Figures], chosen: str, goal: Goal, console: Console) -> None:
@@ -104,10 +107,9 @@ def _table(title: str, trials: Iterable[Trial], chosen: set[str], goal: Goal) ->
         table.add_column(heading, justify="right", style="bold" if counts else "")
     for trial in trials:
         style = "green" if trial.title in chosen else ""
-        if trial.figures is None:
-            table.add_row(escape(trial.title), escape(trial.note), style="dim")
-            continue
         figures = trial.figures
+        if figures is None:
+            continue
         table.add_row(
             escape(trial.title),
             f"{figures.per_s:.1f}",
