@@ -130,7 +130,8 @@ class Bench:
         for i, option in enumerate(options):
             if option.replicas * each_mb > memory_mb:
                 self.steps.step(self.title)
-                note = f"needs {option.replicas * each_mb:,.0f} MB and may have {max(memory_mb, 0):,.0f}"
+                needed_mb, free_mb = option.replicas * each_mb, max(memory_mb, 0)
+                note = f"needs {needed_mb:,.0f} MB and may have {free_mb:,.0f}"
                 self.trials.append(Trial(str(option), None, note))
                 continue
             measured[i] = self._measure(option)
