@@ -126,7 +126,7 @@ class Bench:
 
         """
         measured: dict[int, Figures] = {}
-        self.steps.expect(len(options) + self.pace.rounds * min(FINALISTS, len(options)))
+        self.steps.expect(len(options))
         for i, option in enumerate(options):
             if option.replicas * each_mb > memory_mb:
                 self.steps.step(self.title)
@@ -145,16 +145,16 @@ class Bench:
         finalists = dict.fromkeys(ranked(measured, self.goal)[:FINALISTS])
         if 0 in measured:
             finalists[0] = None
-        for _ in range(self.pace.rounds if len(finalists) > 1 else 0):
-            for i in finalists:
-                measured[i] = self._better(measured[i], self._measure(options[i]))
+        rounds = self.pace.rounds if len(finalists) > 1 else 0
+        self.steps.expect(rounds * len(finalists))
+        for i in [*finalists] * rounds:
+            measured[i] = self._better(measured[i], self._measure(options[i]))
         self.trials += [Trial(str(options[i]), figures) for i, figures in measured.items()]
-        memory = {i: measured[i].memory_mb for i in measured}
         best = choose(
             {i: measured[i] for i in finalists},
             0 if 0 in measured else None,
             self.goal,
-            memory.__getitem__,
+            lambda i: measured[i].memory_mb,
         )
         was = self.goal.say(measured[0]) if 0 in measured else "too much memory"
         if best != 0:
