@@ -52,7 +52,7 @@ MAX_STACKS = 3
     "--for",
     "goal",
     type=click.Choice(Goal, case_sensitive=False),
-    default=Goal.THROUGHPUT,
+    default=Goal.THROUGHPUT.value,
     show_default=True,
     help="Many requests at once, or the shortest answer to a single user.",
 )
@@ -61,7 +61,7 @@ MAX_STACKS = 3
     "--verify",
     "verified",
     is_flag=True,
-    help="Start whole stacks with the best settings, and keep what HTTP does not confirm.",
+    help="Start whole stacks with the best settings too, and write only what holds over HTTP.",
 )
 @click.option(
     "--photo",
