@@ -161,7 +161,7 @@ def _options(file: ServeFile, found: Sequence[Tuned]) -> Iterator[tuple[str, lis
     for other in first.others:
         option = Tuned(first.name, first.cost_ms, first.old, other)
         if changes := [c for tuned in (option, *rest) for c in tuned.changes(file)]:
-            yield f"tuned, {first.name}: {other}", changes
+            yield f"{first.name}: {other}", changes
 
 
 def _with(file: ServeFile, text: str, changes: Sequence[Change]) -> ServeFile:

@@ -100,11 +100,11 @@ def show_changes(changes: Iterable[Change], console: Console) -> None:
 
 def _table(title: str, trials: Iterable[Trial], chosen: set[str], goal: Goal) -> Table:
     table = Table(box=SIMPLE_HEAD, title=escape(title), title_justify="left")
-    table.add_column("Tried", no_wrap=True)
+    table.add_column("Tried")
     headings = ("per s", "ms, p50", "ms, p95", "CPU ms", "MB")
     for i, heading in enumerate(headings):
         counts = i == (0 if goal is Goal.THROUGHPUT else 1)
-        table.add_column(heading, justify="right", style="bold" if counts else "")
+        table.add_column(heading, justify="right", no_wrap=True, style="bold" if counts else "")
     for trial in trials:
         style = "green" if trial.title in chosen else ""
         figures = trial.figures

@@ -129,7 +129,7 @@ def test_what_is_verified(write_file: WriteFile) -> None:
     file = write_file({"name": "face_detection"})
     first = Tuned("face_detection", 9.0, OLD, TWO.with_batch("face_detection", 4), [TWO, OLD])
     options = dict(command._options(file, [first]))
-    assert ["the file as it is", "tuned", "tuned, face_detection: 2 processes"] == list(options)
+    assert ["the file as it is", "tuned", "face_detection: 2 processes"] == list(options)
     assert [0, 2, 1] == list(map(len, options.values()))
     text = file.path.read_text()
     (entry,) = command._with(file, text, options["tuned"]).document["applications"][0][
