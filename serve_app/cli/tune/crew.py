@@ -50,7 +50,6 @@ class Crew:
         """Remember the file and what every request brings; nothing is started yet."""
         self._about = (file.document, file.path, upload)
         self._members: list[_Member] = []
-        self._memory_mb = 0.0
 
     def __enter__(self) -> Self:
         """Start nothing: processes start when a setting needs them."""
@@ -66,8 +65,8 @@ class Crew:
         for member in self._members:
             member.end()
 
-    def load(self, names: Sequence[str], setting: Setting) -> float:
-        """Load nodes in every replica of a setting; return the memory of all of them in MB.
+    def load(self, names: Sequence[str], setting: Setting) -> None:
+        """Load nodes in every replica of a setting.
 
         Raises:
             ClServeError: a node can't be loaded, or a process died.
@@ -75,9 +74,7 @@ class Crew:
         """
         missing = setting.replicas - len(self._members)
         self._members += [_Member(*self._about) for _ in range(missing)]
-        parts = self._all(setting.replicas, "load", tuple(names), setting)
-        self._memory_mb = sum(parts) / 1e6
-        return self._memory_mb
+        self._all(setting.replicas, "load", tuple(names), setting)
 
     def tune(self, setting: Setting) -> None:
         """Give the loaded nodes other batches."""
@@ -111,7 +108,7 @@ class Crew:
             p50_ms=float(p50_ms),
             p95_ms=float(p95_ms),
             cpu_ms=float(np.average([sample.cpu_ms for sample in samples], weights=rates)),
-            memory_mb=self._memory_mb,
+            memory_mb=sum(self._all(replicas, "memory_bytes")) / 1e6,
         )
 
     def _all(self, count: int, method: str, *args: Any) -> list[Any]:  # noqa: ANN401 - passes anything through

@@ -71,8 +71,8 @@ class Replica:
         self._graph = build_graph(self._args, self._stores.models)
         self._hosted: dict[str, HostedNode] = {}
 
-    def load(self, names: Sequence[str], setting: Setting) -> int:
-        """Load nodes in place of those that were; return the process's memory (PSS) in bytes.
+    def load(self, names: Sequence[str], setting: Setting) -> None:
+        """Load nodes in place of those that were.
 
         Args:
             names: in topological order.
@@ -96,7 +96,6 @@ class Replica:
             hosted.defaults = tuning.get(name, NodeTuning()).params
             self._hosted[name] = hosted
         self.tune(setting)
-        return psutil.Process().memory_full_info().pss
 
     def tune(self, setting: Setting) -> None:
         """Give the loaded nodes other batches."""
@@ -105,6 +104,10 @@ class Replica:
                 batcher = self._hosted[name].batcher
                 batcher.max_batch_size = node.max_batch_size
                 batcher.max_concurrent_batches = node.max_concurrent_batches
+
+    def memory_bytes(self) -> int:
+        """Return the memory of this process (PSS)."""
+        return psutil.Process().memory_full_info().pss
 
     def results(self) -> tuple[dict[str, Any], dict[str, float]]:
         """Run every loaded node, one after another.
@@ -185,7 +188,8 @@ class Replica:
                 )
 
             params = hosted.capability.sample_params().model_dump(exclude_unset=True)
-            return await hosted.compute(NodeCall(inputs, params, Task(), roots))
+            call = NodeCall(inputs, params | hosted.defaults, Task(), roots)
+            return await hosted.compute(call)
 
         try:
             return await walk(needs, step)

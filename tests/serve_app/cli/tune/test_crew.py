@@ -23,12 +23,12 @@ def test_two_replicas(write_file: WriteFile, upload: Upload) -> None:
         known, cost_ms = crew.results()
         assert 1 == len(known["face_embedding"].faces)
         assert set(NAMES) == set(cost_ms)
-        memory_mb = crew.load(("face_embedding",), SETTING)
+        crew.load(("face_embedding",), SETTING)
         crew.tune(SETTING.with_batch("face_embedding", 1))
         figures = crew.run(2, ("face_embedding",), known, SHORT)
         processes = [member._process for member in crew._members]
         assert [True, True] == [process.is_alive() for process in processes]
-    assert memory_mb == figures.memory_mb > 100
+    assert figures.memory_mb > 100
     assert figures.per_s > 0
     assert figures.p50_ms <= figures.p95_ms
     assert [0, 0] == [process.exitcode for process in processes]
