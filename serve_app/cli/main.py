@@ -21,6 +21,7 @@ COMMANDS = {
     "status": "serve_app.cli.status:status",
     "logs": "serve_app.cli.logs:logs",
     "check": "serve_app.cli.check:check",
+    "tune": "serve_app.cli.tune:tune",
     "node": "serve_app.cli.node:node",
     "models": "serve_app.cli.models:models",
     "quantize": "serve_app.cli.quantize:quantize",

@@ -94,7 +94,7 @@ def up(  # noqa: PLR0913 - one for each option
     store = open_models(file.args.models)
     graph = check_graph(file, store)
     install(store, graph, console)
-    with _ended_by_sigterm(), console.status("Starting") as status:
+    with ended_by_sigterm(), console.status("Starting") as status:
         steps = Steps(lambda step: status.update(f"{step} …"))
         running = stack.up(file, steps, overrides)
     taken_s = steps.taken_s()
@@ -125,14 +125,14 @@ def _stay(stack: Stack, running: RunningStack, console: Console) -> None:
     """Supervise a stack until it is ended from elsewhere, or this process is."""
     console.print(f"The graph runs at [bold]{running.url}[/]; it ends with this command.")
     try:
-        with _ended_by_sigterm():
+        with ended_by_sigterm():
             keep_alive(SupervisedStack(stack, running), console.print)
     finally:
         stack.down()
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM end what runs as Ctrl-C does, so that it cleans up."""
 
     def interrupt(signal_number: int, frame: object) -> None:
