@@ -1,5 +1,5 @@
 """The command line of the benchmarks."""
 
-from benchmarks.cli.main import cli, main
+from benchmarks.cli.compare import cli, main
 
 __all__ = ["cli", "main"]

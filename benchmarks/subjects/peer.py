@@ -26,7 +26,7 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 """Made by ``scripts/bootstrap.py --peers``."""
 
 _START_TIMEOUT_S = 90.0
-_STOP_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 5.0
 _POLL_S = 0.2
 _POLL_TIMEOUT_S = 5.0
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks.cli.main import show
+from benchmarks.cli.compare import show
 from benchmarks.report import plot
 from benchmarks.report.reading import find
 from benchmarks.report.tables import layouts_table, policies_table

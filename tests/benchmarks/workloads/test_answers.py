@@ -38,6 +38,8 @@ def test_the_same_faces_pass(found: int, expected: int) -> None:
         (reply(list(UNITS[:17])), 20, "x finds 17 faces in a photo of 20"),
         (reply([2 * UNITS[0]]), 1, "length 2.000"),
         (reply([UNITS[1]]), 1, "cosine 0.000"),
+        (Reply(200, "", 0.0, b"[]"), 1, "x gives no faces"),
+        (Reply(200, "", 0.0, b"<html>"), 1, "x gives no faces"),
     ],
 )
 def test_other_answers_are_refused(answer: Reply, expected: int, complaint: str) -> None:
