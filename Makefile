@@ -3,7 +3,7 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve examples stop test test-parts test-stacks test-cluster test-jobs lint format openapi schema bench bench-full bench-docs lock
+.PHONY: help setup setup-dev setup-peers serve examples stop test test-parts test-stacks test-cluster test-jobs lint format openapi schema bench bench-full bench-docs lock
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,10 +62,13 @@ openapi: setup-dev ## Write docs/openapi.json anew
 schema: setup-dev ## Write config/serve.schema.json anew
 	@.venv/bin/python scripts/write_schema.py
 
-bench: setup-dev ## The numbers to reach, against bare processes and other services: ten minutes
+setup-peers: setup-dev
+	@$(PYTHON) scripts/bootstrap.py --peers || echo "LitServe and BentoML are left out."
+
+bench: setup-peers ## The numbers to reach, against bare processes and other services: ten minutes
 	@.venv/bin/python -m benchmarks
 
-bench-full: setup-dev ## Every workload, load and subject: 45 minutes
+bench-full: setup-peers ## Every workload, load and subject: 45 minutes
 	@.venv/bin/python -m benchmarks --full
 
 bench-docs: setup-dev ## Write docs/benchmarks.md, its plots and the README's figures from the last one

@@ -35,6 +35,7 @@ class Results:
         runs: what was measured.
         failures: why something was not, by subject, or by subject and workload.
         graphs: rows of ``benchmarks.graphs.measure``: model, form, ms_per_image, ratio, cosine.
+        memory: outcomes of ``benchmarks.memory`` as plain data, one for each profile.
         drift: by how much bare photos per second changed from the first run to one after all
             others, as a share: what the machine itself, or others on it, did to the figures.
         doubts: reasons not to believe any of it.
@@ -45,6 +46,7 @@ class Results:
     runs: dict[Key, Run] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     graphs: Sequence[Mapping[str, Any]] = ()
+    memory: Sequence[Mapping[str, Any]] = ()
     drift: float = 0.0
     doubts: list[str] = field(default_factory=list)
 
@@ -88,6 +90,7 @@ class Results:
             "doubts": self.doubts,
             "failures": self.failures,
             "graphs": list(self.graphs),
+            "memory": list(self.memory),
             "runs": [
                 {"id": str(key), **key._asdict(), **run.to_json()} for key, run in self.runs.items()
             ],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import memory
 from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import ROOT
 from benchmarks.load.child import Window, in_process
@@ -37,21 +38,38 @@ class Length:
         return self.seconds + self.warm_up_s + _AROUND_S
 
 
-def expected_s(tasks: Sequence[Task], length: Length) -> float:
+def expected_s(
+    tasks: Sequence[Task], length: Length, profiles: Sequence[memory.Profile] = ()
+) -> float:
     """About how long ``measure`` takes."""
     runs = sum(len(task.measurements) for task in tasks) + 1
-    return runs * length.run_s + sum(task.start_s for task in tasks) + _GRAPHS_S
+    starts_s = sum(task.start_s for task in tasks) + len(profiles) * memory.EXPECTED_S
+    return runs * length.run_s + starts_s + _GRAPHS_S
 
 
 def measure(
-    tasks: Sequence[Task], workloads: Mapping[str, Workload], length: Length, steps: Steps
+    tasks: Sequence[Task],
+    workloads: Mapping[str, Workload],
+    length: Length,
+    steps: Steps,
+    profiles: Sequence[memory.Profile] = (),
 ) -> Results:
-    """Measure everything; what fails is noted, and the rest goes on."""
+    """Measure everything; what fails is noted, and the rest goes on.
+
+    Args:
+        tasks: what to start, and what to measure of it.
+        workloads: those of the tasks, by name.
+        length: of each measurement.
+        steps: is told what goes on.
+        profiles: whose memory to measure.
+
+    """
     code = digest(ROOT)
     runner = _Runner(workloads, length, steps)
     for task in tasks:
         runner.measure_task(task)
     runner.measure_graphs()
+    runner.measure_memory(profiles)
     bare = next((task for task in tasks if task.subject == BARE), None)
     if bare is not None:
         runner.measure_drift(bare)
@@ -94,6 +112,16 @@ class _Runner:
                 self.results.graphs = in_process(_graphs, None)
             except BenchmarkError as error:
                 self.results.failures["graphs"] = str(error)
+
+    def measure_memory(self, profiles: Sequence[memory.Profile]) -> None:
+        """Measure memory, start and waking of shipped profiles."""
+        found: list[dict[str, Any]] = []
+        for profile in profiles:
+            try:
+                found.append(memory.measure_shipped(profile, self._steps).to_json())
+            except BenchmarkError as error:
+                self.results.failures[f"memory | {profile}"] = str(error)
+        self.results.memory = found
 
     def measure_drift(self, bare: Task) -> None:
         """Measure the first of bare's runs once more."""

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks import suite
+from benchmarks import memory, suite
 from benchmarks.capabilities.comparison import install_stand_ins
 from benchmarks.cli.common import (
     config_option,
@@ -115,9 +115,10 @@ def cli(  # noqa: PLR0913 - one parameter per option
             with_stand_ins, _ = in_process(install_stand_ins, None, config, Path(folder))
             tasks = suite.full(config, with_stand_ins)
         tasks = _choose(tasks, chosen)
-        with steps(console, expected_s(tasks, length)) as progress:
+        profiles = tuple(memory.CONFIGS) if full and not chosen else ()
+        with steps(console, expected_s(tasks, length, profiles)) as progress:
             workloads = _workloads(config, tasks, progress)
-            results = measure(tasks, workloads, length, progress)
+            results = measure(tasks, workloads, length, progress, profiles)
     judged = [entry.to_json() for entry in judge(results)]
     plan = {
         "full": full,

@@ -48,7 +48,7 @@ def write_document(document: Document) -> str:
 
 
 def write_section(document: Document) -> str:
-    """Write the README's table of figures.
+    """Write the README's sentence and table of figures.
 
     Raises:
         BenchmarkError: a line that it shows is not in the report.
@@ -64,7 +64,9 @@ def write_section(document: Document) -> str:
         (f"{line['title']}, {line['workload']} photo", value(line), wanted(line), line["verdict"])
         for line in (lines[claim] for claim in CLAIMS)
     ]
-    return _table(("figure", "measured", "wanted", "verdict"), rows)
+    machine = document["machine"]
+    sentence = f"Measured in one run on {machine['cores']} cores ({machine['cpu']}):"
+    return f"{sentence}\n\n" + _table(("figure", "measured", "wanted", "verdict"), rows)
 
 
 def replace_section(readme: str, section: str) -> str:
@@ -178,6 +180,20 @@ def _graphs(document: Document) -> str:
     return _table(("model", "form", "ms", "faster", "cosine"), rows)
 
 
+def _memory(document: Document) -> str:
+    rows = [
+        (
+            outcome["profile"],
+            figure["title"],
+            f"{figure['value']:,.{0 if figure['unit'] == 'MB' else 1}f} {figure['unit']}",
+            f"≤ {figure['goal']:,g} {figure['unit']}",
+        )
+        for outcome in document["memory"]
+        for figure in outcome["figures"]
+    ]
+    return _table(("profile", "figure", "measured", "wanted"), rows)
+
+
 def _failures(document: Document) -> str:
     rows = [*document["failures"].items(), *((doubt, "voids all") for doubt in document["doubts"])]
     if not rows:
@@ -196,6 +212,7 @@ SECTIONS: dict[str, Callable[[Document], str]] = {
     "first_requests": _first_requests,
     "one_core": _one_core,
     "graphs": _graphs,
+    "memory": _memory,
     "failures": _failures,
 }
 

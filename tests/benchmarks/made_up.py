@@ -44,6 +44,8 @@ def results() -> Results:
         {"model": "dinov2", "form": "straight", "ms_per_image": 80.0, "ratio": 1.0, "cosine": 1},
         {"model": "dinov2", "form": "fast", "ms_per_image": 40.0, "ratio": 1.75, "cosine": 0.995},
     ]
+    figure = {"title": "memory, started", "value": 1400.0, "goal": 1500.0, "unit": "MB"}
+    found.memory = [{"profile": "pi", "figures": [figure]}]
     return found
 
 
