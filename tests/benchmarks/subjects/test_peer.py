@@ -2,13 +2,14 @@
 
 import base64
 import json
+import re
 
 import httpx2
 import psutil
 import pytest
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.layouts import DEFAULT_CONFIG
+from benchmarks.layouts import DEFAULT_CONFIG, ROOT
 from benchmarks.load.run import Timing
 from benchmarks.subjects.peer import PLAIN_FASTAPI, Peer, as_form, as_json, peer_service
 from benchmarks.workloads.prepare import face_workloads
@@ -51,3 +52,15 @@ def test_a_peer_that_does_not_start_says_why() -> None:
         peer_service(broken, DEFAULT_CONFIG),
     ):
         pass
+
+
+def test_peers_compute_with_the_versions_that_we_have() -> None:
+    """The locks pin the same ONNX Runtime, NumPy and Pillow."""
+
+    def pins(lock: str) -> set[str]:
+        text = (ROOT / lock).read_text(encoding="utf-8")
+        return set(re.findall(r"^(?:numpy|onnxruntime|pillow)==[^ ]+", text, re.MULTILINE))
+
+    ours = pins("requirements.lock")
+    assert len(ours) >= 3
+    assert ours == pins("requirements-peers.lock")
