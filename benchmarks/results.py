@@ -32,6 +32,7 @@ class Results:
 
     Attributes:
         workloads: those that take part, by name: plain data that describes each.
+        subjects: names of those that take part.
         runs: what was measured.
         failures: why something was not, by subject, or by subject and workload.
         graphs: rows of ``benchmarks.graphs.measure``: model, form, ms_per_image, ratio, cosine.
@@ -43,6 +44,7 @@ class Results:
     """
 
     workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    subjects: Sequence[str] = ()
     runs: dict[Key, Run] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     graphs: Sequence[Mapping[str, Any]] = ()

@@ -65,7 +65,8 @@ def measure(
 
     """
     code = digest(ROOT)
-    runner = _Runner(workloads, length, steps)
+    names = [task.subject for task in tasks]
+    runner = _Runner(names, workloads, length, steps)
     for task in tasks:
         runner.measure_task(task)
     runner.measure_graphs()
@@ -80,11 +81,17 @@ def measure(
 class _Runner:
     """One run of the benchmarks; ``results`` fills up."""
 
-    def __init__(self, workloads: Mapping[str, Workload], length: Length, steps: Steps) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        workloads: Mapping[str, Workload],
+        length: Length,
+        steps: Steps,
+    ) -> None:
         self._workloads = workloads
         self._length = length
         self._steps = steps
-        self.results = Results({name: _described(work) for name, work in workloads.items()})
+        self.results = Results({name: _described(work) for name, work in workloads.items()}, names)
 
     def measure_task(self, task: Task) -> None:
         """Start a subject, measure all that is wanted of it, and end it."""

@@ -1,9 +1,12 @@
 """Ray Serve with its defaults: one deployment per model, chained by handles, ``serve.run``.
 
-No option is set but the port, as another service may have the usual one. What a deployment sends to
+Two options are set: the port, as another service may have the usual one, and a number of CPUs. By
+default each replica books one, so that three of them do not start on a machine of two cores; Ray is
+told of three there, which is bookkeeping and starts no more threads. What a deployment sends to
 the next one is plain data: a decoded photo stays where it was decoded, and crops go on.
 """
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ from benchmarks.peers.faces import (
     arguments,
     decode,
 )
+
+REPLICAS = 3
 
 Found = tuple[tuple[int, int], list[Detection], list[NDArray[np.uint8]]]
 """Of one photo: its size, its faces, and their aligned crops."""
@@ -77,7 +82,7 @@ class Ingress:
 def main() -> None:
     """Serve until ended."""
     given = arguments("A Ray Serve application for face embeddings.")
-    ray.init(address="local")
+    ray.init(address="local", num_cpus=max(REPLICAS, len(os.sched_getaffinity(0))))
     serve.start(http_options={"port": given.port})
     detection = _deployment(FaceFinder).bind(given.detector)
     embedding = _deployment(Embedding).bind(given.embedder)

@@ -202,7 +202,9 @@ def _failures(document: Document) -> str:
 
 
 def _one_line(text: str) -> str:
-    return text.strip().splitlines()[-1].replace("|", "/")
+    """Shorten a message to its first line and its last, which is the error of a traceback."""
+    lines = text.strip().splitlines()
+    return lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
 
 
 SECTIONS: dict[str, Callable[[Document], str]] = {
@@ -218,6 +220,9 @@ SECTIONS: dict[str, Callable[[Document], str]] = {
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return "Not measured in this run."
+
     def lines() -> Iterator[str]:
         yield f"| {' | '.join(columns)} |"
         yield "|" + "---|" * len(columns)

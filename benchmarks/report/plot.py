@@ -107,7 +107,12 @@ def _draw_latency(axis: Any, document: Document, workload: str) -> None:  # noqa
         run = find(document, subject, workload, BUSY.title)
         if run:
             axis.plot(run["percentiles_ms"], range(101), color=colour, label=subject)
+    from matplotlib.ticker import LogLocator  # noqa: PLC0415 - as in draw_all
+
     axis.set_xscale("log")
+    axis.minorticks_off()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("milliseconds")
     axis.set_ylabel("% of photos answered within")
     axis.set_title(f"{workload} photo: latency with {BUSY.title}")

@@ -35,7 +35,8 @@ Verdict = Literal["pass", "short", "void"]
 class Target:
     """One number to reach: what it is of, with which workload, how it is derived, and its limit.
 
-    ``group`` brings together in reports what answers one question.
+    ``group`` brings together in reports what answers one question. Where ``subject`` is given, it
+    is judged only if that takes part.
     """
 
     group: str
@@ -45,6 +46,7 @@ class Target:
     relation: Relation
     limit: float
     unit: str = "×"
+    subject: str = ""
 
     def verdict(self, value: float) -> Verdict:
         """Judge a value."""
@@ -79,11 +81,11 @@ class Judged:
 
 
 def judge(results: Results) -> list[Judged]:
-    """Judge every target whose workload takes part, in the order of ``TARGETS``."""
+    """Judge every target whose workload and subject take part, in the order of ``TARGETS``."""
     return [
         _judged(target, results)
         for target in TARGETS
-        if target.workload in results.workloads or not target.workload
+        if target.workload in {"", *results.workloads} and target.subject in {"", *results.subjects}
     ]
 
 
@@ -214,7 +216,7 @@ def _ahead(name: str) -> list[Target]:
 
 def _one_core(subject: str) -> Target:
     title = f"photos/s on one core, {subject.rpartition(' ')[2]}"
-    return Target("one core", title, "large", _per_second(subject), "at least", 5, "")
+    return Target("one core", title, "large", _per_second(subject), "at least", 5, "", subject)
 
 
 TARGETS: Sequence[Target] = (

@@ -27,6 +27,7 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 
 _START_TIMEOUT_S = 90.0
 _STOP_TIMEOUT_S = 5.0
+_SHOWN_LINES = 15
 _POLL_S = 0.2
 _POLL_TIMEOUT_S = 5.0
 
@@ -102,7 +103,10 @@ def peer_service(peer: Peer, config: Path) -> Iterator[Service]:
             url = f"http://127.0.0.1:{port}"
             if not _is_ready(process, url + peer.ready_path):
                 output.seek(0)
-                raise BenchmarkError(f"the peer {peer.module} did not start:\n{output.read()}")
+                said = "".join(output.readlines()[-_SHOWN_LINES:]) or "it printed nothing"
+                raise BenchmarkError(
+                    f"{peer.module} is not ready within {_START_TIMEOUT_S:g} s; it says:\n{said}",
+                )
             yield Service(url, tree_of(process.pid), encode=peer.encode)
         finally:
             _end(process)

@@ -32,7 +32,8 @@ def run(images_per_s: float, cpu_ms: float, p50_ms: float = 10.0, **others: Any)
 
 def results() -> Results:
     """Make up results that reach every number exactly or better."""
-    found = Results({name: about(name) for name in ("small", "large")})
+    subjects = [subject for subject, _ in _RATES]
+    found = Results({name: about(name) for name in ("small", "large")}, subjects)
     for workload in found.workloads:
         for (subject, load), rate in _RATES.items():
             cpu_ms = {suite.BARE: 40.0, suite.SEPARATE: 56.0}.get(subject, 48.0)

@@ -44,6 +44,13 @@ def test_a_readme_without_marks_is_refused() -> None:
         documents.replace_section("# A readme", "figures")
 
 
+def test_a_table_without_rows_is_a_sentence() -> None:
+    """Columns without figures would look like a mistake."""
+    page = documents.write_document(made_up.document() | {"graphs": []})
+    assert "| model | form |" not in page
+    assert "Not measured in this run." in page
+
+
 def test_what_is_missing_is_said() -> None:
     """Failures and doubts are in the page, in one line each."""
     found = made_up.results()
@@ -51,5 +58,5 @@ def test_what_is_missing_is_said() -> None:
     found.doubts.append("the machine changed")
     page = documents.write_document(made_up.document(found))
     assert "| pi | memory, started | 1,400 MB | ≤ 1,500 MB |" in page
-    assert "| LitServe | ValueError: a / b |" in page
+    assert "| LitServe | it did not start: … ValueError: a / b |" in page
     assert "| the machine changed | voids all |" in page
