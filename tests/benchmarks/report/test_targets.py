@@ -150,6 +150,16 @@ def test_json_of_a_verdict_says_what_was_wanted() -> None:
     } == verdicts(made_up.results())[OF_BARE].to_json()
 
 
+def test_the_fastest_form_is_one_that_is_right() -> None:
+    """A form with another output does not count, however fast, unless there is no other."""
+    found = made_up.results()
+    wrong = {"model": "dinov2", "form": "wrong", "ms_per_image": 1.0, "ratio": 80.0, "cosine": 0.9}
+    found.graphs = [*found.graphs, wrong]
+    assert "fast" == found.graph("dinov2")["form"]
+    found.graphs = [wrong]
+    assert "wrong" == found.graph("dinov2")["form"]
+
+
 def test_graphs_that_were_not_measured_say_so() -> None:
     """There is no figure without rows."""
     with pytest.raises(NotMeasuredError, match="no graph of dinov2"):
