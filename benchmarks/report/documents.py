@@ -194,6 +194,15 @@ def _memory(document: Document) -> str:
     return _table(("profile", "figure", "measured", "wanted"), rows)
 
 
+def _start(document: Document) -> str:
+    rows = [
+        (outcome["profile"], step, f"{seconds:.1f}")
+        for outcome in document["memory"]
+        for step, seconds in outcome.get("steps_s", {}).items()
+    ]
+    return _table(("profile", "step of `cl-serve up`", "s"), rows)
+
+
 def _failures(document: Document) -> str:
     rows = [*document["failures"].items(), *((doubt, "voids all") for doubt in document["doubts"])]
     if not rows:
@@ -215,6 +224,7 @@ SECTIONS: dict[str, Callable[[Document], str]] = {
     "one_core": _one_core,
     "graphs": _graphs,
     "memory": _memory,
+    "start": _start,
     "failures": _failures,
 }
 

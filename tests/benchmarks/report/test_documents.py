@@ -58,5 +58,6 @@ def test_what_is_missing_is_said() -> None:
     found.doubts.append("the machine changed")
     page = documents.write_document(made_up.document(found))
     assert "| pi | memory, started | 1,400 MB | ≤ 1,500 MB |" in page
+    assert "| pi | models | 2.5 |" in page
     assert "| LitServe | it did not start: … ValueError: a / b |" in page
     assert "| the machine changed | voids all |" in page
