@@ -3,7 +3,8 @@
 PYTHON ?= python3
 UP_FLAGS := $(if $(OFFLINE),--offline) $(if $(CONFIG),--config $(CONFIG)) $(if $(PORT),--port $(PORT))
 
-.PHONY: help setup setup-dev serve examples stop test test-parts test-stacks test-cluster test-jobs test-aarch64 lint format openapi schema bench lock
+.PHONY: help setup setup-dev setup-peers serve examples stop test test-parts test-stacks test-cluster \
+	test-jobs test-aarch64 lint format openapi schema bench bench-full bench-docs lock
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,8 +66,17 @@ openapi: setup-dev ## Write docs/openapi.json anew
 schema: setup-dev ## Write config/serve.schema.json anew
 	@.venv/bin/python scripts/write_schema.py
 
-bench: setup-dev ## Benchmarks: ratios to bare processes and to a plain service
+setup-peers: setup-dev
+	@$(PYTHON) scripts/bootstrap.py --peers || echo "LitServe and BentoML are left out."
+
+bench: setup-peers ## The numbers to reach, against bare processes and other services: ten minutes
 	@.venv/bin/python -m benchmarks
+
+bench-full: setup-peers ## Every workload, load and subject: 45 minutes
+	@.venv/bin/python -m benchmarks --full
+
+bench-docs: setup-dev ## Write docs/benchmarks.md, its plots and the README's figures from the last one
+	@.venv/bin/python -m benchmarks document
 
 lock: setup-dev ## Write the lock files anew from pyproject.toml
 	@scripts/lock

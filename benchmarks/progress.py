@@ -27,6 +27,10 @@ class Steps:
         """Show a step while the block runs."""
         self.show(title)
         yield
+        self.advance(expected_s)
+
+    def advance(self, expected_s: float) -> None:
+        """Say that what was expected to take so long is done."""
         self._progress.advance(self._task, expected_s)
 
     def show(self, title: str) -> None:

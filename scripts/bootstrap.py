@@ -5,6 +5,7 @@ hence no syntax newer than Python 3.6 and no imports from the project.
 
     python3 scripts/bootstrap.py         # what serving needs
     python3 scripts/bootstrap.py --dev   # and what the tests, checks and benchmarks need
+    python3 scripts/bootstrap.py --peers # services to compare with, in an environment of their own
 """
 
 import argparse
@@ -32,29 +33,54 @@ NEEDED_BYTES = 3 * 2**30  # the environment takes about 2 GB, pip's downloads co
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+PEERS_VENV = ROOT / ".venv-peers"
+PEERS_LOCK = ROOT / "requirements-peers.lock"
 
 
 def main():
     """Create or update the environment, or explain what stands in the way."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
-    dev = parser.parse_args().dev
+    parser.add_argument("--peers", action="store_true", help="only services to compare with")
+    arguments = parser.parse_args()
+    if arguments.peers:
+        set_up_peers()
+    else:
+        set_up(arguments.dev)
+
+
+def set_up(dev):
+    """Create or update the environment of the project."""
     lock = ROOT / ("requirements-dev.lock" if dev else "requirements.lock")
     wanted = _digest([lock, ROOT / "pyproject.toml"])
     stamp = VENV / ("ready-dev" if dev else "ready")
     if _read(stamp) == wanted or (not dev and _read(VENV / "ready-dev") == _dev_digest()):
         return
-    python = find_python()
-    check_disk(ROOT)
-    if not (VENV / "bin" / "python").exists() or not _has_pip():
-        say("Creating the virtual environment in {}".format(VENV.name))
-        create_venv(python)
-    say("Installing the locked packages (a few hundred MB to fetch the first time)")
-    run_pip(["install", "--require-hashes", "-r", str(lock)])
+    install_lock(VENV, lock)
     say("Installing cl-ml-serve")
-    run_pip(["install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    run_pip(VENV, ["install", "--quiet", "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
     install_programs({**PROGRAMS, **DEV_PROGRAMS} if dev else PROGRAMS)
     stamp.write_text(wanted)
+
+
+def set_up_peers():
+    """Create or update the environment of the services that benchmarks compare with."""
+    wanted = _digest([PEERS_LOCK])
+    stamp = PEERS_VENV / "ready"
+    if _read(stamp) != wanted:
+        install_lock(PEERS_VENV, PEERS_LOCK)
+        stamp.write_text(wanted)
+
+
+def install_lock(venv, lock):
+    """Install what a lock file names into an environment, which is created if it is missing."""
+    python = find_python()
+    check_disk(ROOT)
+    if not _has_pip(venv):
+        say("Creating the virtual environment in {}".format(venv.name))
+        create_venv(python, venv)
+    say("Installing the locked packages (a few hundred MB to fetch the first time)")
+    run_pip(venv, ["install", "--require-hashes", "-r", str(lock)])
 
 
 def find_python():
@@ -87,10 +113,10 @@ def check_disk(folder):
         )
 
 
-def create_venv(python):
-    """Create the environment; on Debian, install the package that ``venv`` needs first."""
-    command = [python, "-m", "venv", "--clear", str(VENV)]
-    if _runs(command) and _has_pip():
+def create_venv(python, venv):
+    """Create an environment; on Debian, install the package that ``venv`` needs first."""
+    command = [python, "-m", "venv", "--clear", str(venv)]
+    if _runs(command) and _has_pip(venv):
         return
     package = "python3-venv" if python == sys.executable else Path(python).name + "-venv"
     say("This python3 lacks the venv module; installing the system package " + package)
@@ -98,7 +124,7 @@ def create_venv(python):
     if root is None and shutil.which("sudo"):
         root = ["sudo"]  # asks for the password: nothing works without this package
     _apt_install(root, [package])
-    if not (_runs(command) and _has_pip()):
+    if not (_runs(command) and _has_pip(venv)):
         fail(
             "The virtual environment could not be created.",
             "Install the system package {}, then run the same command again.".format(package),
@@ -118,9 +144,9 @@ def install_programs(programs):
             say("    sudo apt install {}".format(package))
 
 
-def run_pip(arguments):
-    """Run pip inside the environment; exit with a message if it fails."""
-    command = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+def run_pip(venv, arguments):
+    """Run pip inside an environment; exit with a message if it fails."""
+    command = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     if subprocess.call(command + arguments) != 0:
         fail(
             "pip could not install the packages; its own message stands above.",
@@ -167,8 +193,9 @@ def _runs(command):
     return subprocess.call(command, stdout=subprocess.DEVNULL) == 0
 
 
-def _has_pip():
-    return _runs([str(VENV / "bin" / "python"), "-c", "import pip"]) if VENV.exists() else False
+def _has_pip(venv):
+    python = venv / "bin" / "python"
+    return _runs([str(python), "-c", "import pip"]) if python.exists() else False
 
 
 def _read(path):

@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from benchmarks import comparison
 from benchmarks.capabilities import analyze, exif, hls, thumbnail
 from benchmarks.capabilities.ratio import Ratio
 from benchmarks.layouts import DEFAULT_CATALOGUE, GraphFile, installed_path
@@ -22,6 +21,7 @@ from benchmarks.progress import Steps
 from benchmarks.stand_ins.cli import write_all
 from benchmarks.stand_ins.graph import with_stand_ins
 from benchmarks.subjects.graph import graph_service
+from benchmarks.workloads.prepare import make_photos
 from deployments.runtime.models import ModelStore, load_catalogue
 
 START_S = 60.0
@@ -67,7 +67,7 @@ def compare(plan: Plan, steps: Steps) -> Outcome:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cl-serve-bench-")))
         steps.show("making photos and stand-ins")
-        photos = comparison.prepare(plan.config, ("small", "large"))
+        photos = make_photos(plan.config, ("small", "large"))
         config, names = in_process(install_stand_ins, None, plan.config, folder)
 
         with steps.step("thumbnail", plan.rounds * 0.5):
@@ -84,7 +84,7 @@ def compare(plan: Plan, steps: Steps) -> Outcome:
 
         steps.show("starting cl-ml-serve")
         service = stack.enter_context(graph_service(config))
-        url = service.url.partition("/v1/")[0]
+        url = service.url
         for name, photo in photos.items():
             with steps.step(f"analyze, {name} photo", plan.rounds * 0.5):
                 ours_s = analyze.served_s(url, photo.data, plan.rounds)

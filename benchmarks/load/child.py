@@ -5,6 +5,7 @@ moments. Processes are spawned, not forked, since Ray and ONNX Runtime hold thre
 """
 
 import multiprocessing
+import signal
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -13,6 +14,9 @@ from benchmarks.errors import BenchmarkError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_END_S = 5
+"""How long a process may take to end after its result."""
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -80,7 +84,8 @@ def in_process(
     process.start()
     there.close()
     try:
-        return _listen(here, meter)
+        result = _listen(here, meter)
+        process.join(timeout=_END_S)
     except EOFError as error:
         process.join()
         raise BenchmarkError(
@@ -88,10 +93,10 @@ def in_process(
         ) from error
     finally:
         here.close()
-        process.join(timeout=5)
         if process.is_alive():
             process.terminate()
             process.join()
+    return result
 
 
 def _listen(connection: Channel, meter: Meter | None) -> Any:  # noqa: ANN401 - the work's own type
@@ -113,6 +118,8 @@ def _main(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent ends this one when it is time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         result = work(Window(connection), *args, **kwargs)
     except BenchmarkError as error:

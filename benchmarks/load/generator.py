@@ -1,31 +1,39 @@
-"""The load generator: clients in a closed loop over keep-alive connections.
+"""The load generator: requests over keep-alive connections, in a closed loop or at a fixed rate.
 
-Each client sends the same prebuilt request, waits for the whole answer, and sends again. It reads
-HTTP/1.1 by hand, status, Content-Length and one header, because a full client library would take
-more of the machine's cores than some of the services that it measures.
+In a closed loop each client sends its next request when it has its last answer. At a fixed rate
+requests are due whether others are answered or not, and a latency begins when its request is due:
+a service that stalls can't hide it by keeping its clients from asking (no coordinated omission).
+
+It reads HTTP/1.1 by hand, status, Content-Length and two headers, because a full client library
+would take more of the machine's cores than some of the services that it measures.
 """
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.load.child import Window
+from benchmarks.load.connection import Connection, Reply
 from benchmarks.load.run import Run, Timing
 
 _OK = 200
 _SHOWN_ERROR_BYTES = 500
+_DRAIN_S = 60.0
+"""What is not answered so long after the window counts as an error, at a fixed rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the load goes: a URL that takes a photo as the raw body of a POST."""
+    """Where a request goes and what it sends: a URL that takes a body by POST."""
 
     url: str
     body: bytes = field(repr=False)
+    content_type: str = "application/octet-stream"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -42,39 +50,34 @@ class Target:
             f"POST {path or '/'} HTTP/1.1\r\n"
             f"Host: {parts.netloc}\r\n"
             "Accept: application/json\r\n"
-            "Content-Type: application/octet-stream\r\n"
+            f"Content-Type: {self.content_type}\r\n"
             f"Content-Length: {len(self.body)}\r\n\r\n"
         )
         return head.encode("ascii") + self.body
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer: what the loop needs of it."""
-
-    status: int
-    server_timing: str
-    body: bytes
-
-
-def generate(window: Window, target: Target, timing: Timing) -> Run:
+def generate(window: Window, targets: Sequence[Target], timing: Timing) -> Run:
     """Make load and measure it; runs in a process of its own, see ``child.in_process``.
 
+    Args:
+        window: is told when what is measured begins and ends.
+        targets: all at one address; they take turns, and each client begins with another one.
+        timing: how.
+
     Raises:
-        BenchmarkError: an answer was not 200 or a connection broke; figures of a service that
-            fails now and then would mean nothing.
+        BenchmarkError: there was no answer in the window.
 
     """
-    return asyncio.run(_generate(window, target, timing))
+    return asyncio.run(_generate(window, targets, timing))
 
 
 async def fetch(target: Target) -> Reply:
     """Send one request on a connection of its own."""
-    reader, writer = await asyncio.open_connection(*target.address)
+    connection = await Connection.open(target.address)
     try:
-        return await _exchange(reader, writer, target.request)
+        return await connection.exchange(target.request)
     finally:
-        writer.close()
+        connection.close()
 
 
 def mean_stages_ms(headers: Iterable[str]) -> dict[str, float]:
@@ -97,94 +100,131 @@ def mean_stages_ms(headers: Iterable[str]) -> dict[str, float]:
 
 @dataclass(slots=True)
 class _Log:
-    """What all clients of one run have seen."""
+    """What is seen of a run.
 
-    ends_s: list[float] = field(default_factory=list)
+    An answer counts if its moment lies in the window: that when it came, or at a fixed rate that
+    when its request was due.
+    """
+
+    begin_s: float
+    end_s: float
+    last_s: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
     timings: list[str] = field(default_factory=list)
+    refused: int = 0
     errors: list[str] = field(default_factory=list)
 
+    def done(self, reply: Reply, moment_s: float, latency_s: float) -> None:
+        """Note an answer 200."""
+        if self.begin_s <= moment_s < self.end_s:
+            self.last_s = time.perf_counter()
+            self.latencies_ms.append(latency_s * 1000)
+            self.timings.append(reply.server_timing)
 
-async def _generate(window: Window, target: Target, timing: Timing) -> Run:
-    log = _Log()
-    request = target.request
+    def not_done(self, reply: Reply) -> None:
+        """Note another answer."""
+        if reply.is_back_pressure:
+            self.refused += self.begin_s <= time.perf_counter() < self.end_s
+        else:
+            text = reply.body[:_SHOWN_ERROR_BYTES].decode("utf-8", "replace")
+            self.errors.append(f"status {reply.status}: {text}")
+
+
+async def _generate(window: Window, targets: Sequence[Target], timing: Timing) -> Run:
     begin_s = time.perf_counter() + timing.warm_up_s
-    end_s = begin_s + timing.seconds
-    clients = [
-        asyncio.create_task(_client(target, request, end_s, log)) for _ in range(timing.clients)
+    log = _Log(begin_s, begin_s + timing.seconds)
+    requests = [target.request for target in targets]
+    address = targets[0].address
+    loops = [
+        asyncio.create_task(
+            _client(address, itertools.islice(itertools.cycle(requests), i, None), log)
+        )
+        for i in range(timing.clients if not timing.rate_per_s else 0)
     ]
+    if timing.rate_per_s:
+        loops.append(asyncio.create_task(_at_rate(address, requests, timing, log)))
     await asyncio.sleep(begin_s - time.perf_counter())
     window.begin()
-    await asyncio.sleep(end_s - time.perf_counter())
+    if timing.rate_per_s:
+        await asyncio.gather(*loops)
+    else:
+        await asyncio.sleep(log.end_s - time.perf_counter())
     window.end()
-    await asyncio.gather(*clients)
-    if log.errors:
-        raise BenchmarkError(
-            f"{target.url}: {len(log.errors)} of {len(log.errors) + len(log.ends_s)} requests "
-            f"failed; the first one: {log.errors[0]}",
-        )
-    inside = [i for i, at_s in enumerate(log.ends_s) if begin_s <= at_s < end_s]
-    if not inside:
-        raise BenchmarkError(
-            f"{target.url}: no answer within {timing.seconds:g} s; measure for longer"
-        )
+    await asyncio.gather(*loops)
+    if not log.latencies_ms:
+        seen = f"the first error: {log.errors[0]}" if log.errors else "measure for longer"
+        raise BenchmarkError(f"{targets[0].url}: no answer within {timing.seconds:g} s; {seen}")
     return Run(
-        clients=timing.clients,
-        elapsed_s=timing.seconds,
-        latencies_ms=[log.latencies_ms[i] for i in inside],
-        stages_ms=mean_stages_ms(log.timings[i] for i in inside),
+        clients=0 if timing.rate_per_s else timing.clients,
+        elapsed_s=max(log.last_s - begin_s, timing.seconds)
+        if timing.rate_per_s
+        else timing.seconds,
+        latencies_ms=log.latencies_ms,
+        stages_ms=mean_stages_ms(log.timings),
+        refused=log.refused,
+        errors=len(log.errors),
+        first_error=log.errors[0] if log.errors else "",
     )
 
 
-async def _client(target: Target, request: bytes, end_s: float, log: _Log) -> None:
-    """Send until ``end_s``; the first broken connection ends this client."""
+async def _client(address: tuple[str, int], requests: Iterable[bytes], log: _Log) -> None:
+    """Send in a closed loop until the window ends; a broken connection ends this client.
+
+    A photo that is refused is sent again when the answer says, and its latency goes on.
+    """
     try:
-        reader, writer = await asyncio.open_connection(*target.address)
+        connection = await Connection.open(address)
         try:
-            while (start_s := time.perf_counter()) < end_s:
-                reply = await _exchange(reader, writer, request)
-                done_s = time.perf_counter()
-                if reply.status != _OK:
-                    text = reply.body[:_SHOWN_ERROR_BYTES].decode("utf-8", "replace")
-                    log.errors.append(f"status {reply.status}: {text}")
-                    continue
-                log.ends_s.append(done_s)
-                log.latencies_ms.append((done_s - start_s) * 1000)
-                log.timings.append(reply.server_timing)
+            for request in requests:
+                start_s = time.perf_counter()
+                while (sent_s := time.perf_counter()) < log.end_s:
+                    reply = await connection.exchange(request)
+                    if reply.status == _OK:
+                        done_s = time.perf_counter()
+                        log.done(reply, done_s, done_s - start_s)
+                        break
+                    log.not_done(reply)
+                    if not reply.is_back_pressure:
+                        break
+                    await asyncio.sleep(min(reply.retry_after_s, log.end_s - sent_s))
+                else:
+                    return
         finally:
-            writer.close()
+            connection.close()
     except (OSError, EOFError, ValueError) as error:
         log.errors.append(f"{type(error).__name__}: {error}")
 
 
-async def _exchange(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    request: bytes,
-) -> Reply:
-    """Send a request and read its answer.
+async def _at_rate(
+    address: tuple[str, int], requests: Sequence[bytes], timing: Timing, log: _Log
+) -> None:
+    """Send at a fixed rate from now until the window ends, then wait for the answers."""
+    idle: list[Connection] = []
 
-    Raises:
-        OSError, EOFError: the connection broke.
-        ValueError: the answer is not HTTP/1.1 with a Content-Length.
+    async def send(request: bytes, due_s: float) -> None:
+        try:
+            connection = idle.pop() if idle else await Connection.open(address)
+            reply = await connection.exchange(request)
+        except (OSError, EOFError, ValueError) as error:
+            log.errors.append(f"{type(error).__name__}: {error}")
+            return
+        idle.append(connection)
+        if reply.status == _OK:
+            log.done(reply, due_s, time.perf_counter() - due_s)
+        else:
+            log.not_done(reply)
 
-    """
-    writer.write(request)
-    await writer.drain()
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    status_line, _, rest = head.partition("\r\n")
-    length: int | None = None
-    server_timing = ""
-    for line in rest.split("\r\n"):
-        name, _, value = line.partition(":")
-        match name.lower():
-            case "content-length":
-                length = int(value)
-            case "server-timing":
-                server_timing = value.strip()
-            case _:
-                pass
-    if length is None:
-        raise ValueError(f"no Content-Length in the answer: {head!r}")
-    body = await reader.readexactly(length)
-    return Reply(int(status_line.split(" ", 2)[1]), server_timing, body)
+    began_s = time.perf_counter()
+    sent: set[asyncio.Task[None]] = set()
+    for i, request in enumerate(itertools.cycle(requests)):
+        due_s = began_s + i / timing.rate_per_s
+        if due_s >= log.end_s:
+            break
+        await asyncio.sleep(max(due_s - time.perf_counter(), 0.0))
+        sent.add(asyncio.create_task(send(request, due_s)))
+    late = (await asyncio.wait(sent, timeout=_DRAIN_S))[1]
+    log.errors += [f"no answer {_DRAIN_S:g} s after the window"] * len(late)
+    for task in late:
+        task.cancel()
+    for connection in idle:
+        connection.close()

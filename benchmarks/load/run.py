@@ -9,25 +9,39 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How to measure: photos in work at once, and seconds before and within the window."""
+    """How to measure.
+
+    Attributes:
+        clients: photos in work at once: each client sends when it has its last answer.
+        warm_up_s: seconds before the window.
+        seconds: length of the window.
+        rate_per_s: where it is not 0, requests are sent at this rate whether others are answered
+            or not, and ``clients`` means nothing.
+
+    """
 
     clients: int
     warm_up_s: float
     seconds: float
+    rate_per_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """One measurement: a number of clients in a closed loop for a number of seconds.
+    """One measurement.
 
     Attributes:
-        clients: how many photos were in work at once.
-        elapsed_s: length of the measured window.
-        latencies_ms: of every photo that was finished within the window.
+        clients: how many photos were in work at once; 0 at a fixed rate.
+        elapsed_s: length of the measured window; at a fixed rate until the last answer.
+        latencies_ms: of every photo that was finished within the window; at a fixed rate, of every
+            one that was to be sent within it, from the moment when it was to be sent.
         stages_ms: mean milliseconds of each stage of a photo, as the subject itself reports them.
         cpu_s: CPU seconds (user and system) in the window, by process name; empty where not
             measured. The load generator's are never in it.
         others_share: share of the machine that others used in the window, 0 to 1.
+        refused: answers 503 with ``Retry-After`` in the window: back-pressure, no photo done.
+        errors: all other answers but 200, and broken connections.
+        first_error: the first of these, in words.
 
     """
 
@@ -37,6 +51,9 @@ class Run:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     others_share: float = 0.0
+    refused: int = 0
+    errors: int = 0
+    first_error: str = ""
 
     @property
     def images_per_s(self) -> float:
@@ -70,7 +87,7 @@ class Run:
         return self.percentile_ms(95)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures and the raw numbers behind them as plain data."""
+        """Return the figures, and every percentile of the latency from 0 to 100, as plain data."""
         return {
             "clients": self.clients,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -80,10 +97,14 @@ class Run:
             "mean_ms": round(self.mean_ms, 2),
             "p50_ms": round(self.p50_ms, 2),
             "p95_ms": round(self.p95_ms, 2),
+            "p99_ms": round(self.percentile_ms(99), 2),
+            "refused": self.refused,
+            "errors": self.errors,
+            "first_error": self.first_error,
             "stages_ms": {name: round(ms, 2) for name, ms in self.stages_ms.items()},
             "others_share": round(self.others_share, 3),
             "cpu_s": {name: round(s, 3) for name, s in self.cpu_s.items()},
-            "latencies_ms": [round(ms, 2) for ms in self.latencies_ms],
+            "percentiles_ms": [round(self.percentile_ms(i), 1) for i in range(101)],
         }
 
 

@@ -9,7 +9,7 @@ shows what serving alone costs, where the plain peer shows what one gets without
 The capability classes take a ``Picture``, whose ``rgb`` may return more pixels than asked for;
 ``FullPicture`` always returns all of them, which is what a full decode is.
 
-Run by hand: ``python -m benchmarks.peers.tuned_fastapi --port 8001``.
+It takes the graph's file in place of two models: ``--port 8001 --config config/serve.yaml``.
 """
 
 import argparse

@@ -1,80 +1,68 @@
 """Tables for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.capabilities.ratio import Ratio
-from benchmarks.load.run import Run
-from benchmarks.report.targets import Comparison, Judged
+from benchmarks.report.reading import Document, measured, of_bare, titled, value, wanted
 
 _STYLE = {"pass": "green", "short": "bold red", "void": "yellow"}
 _SHOWN_PROCESSES = 8
 _PADDING = (0, 0, 0, 1)  # top, right, bottom, left: the tables fit 80 columns
 
 
-def comparison_table(found: Comparison) -> Table:
-    """Show the figures of one workload, a row per subject."""
-    width, height = found.photo.size
+def rates_table(document: Document, workload: str) -> Table:
+    """Show the figures of one workload, a row per subject and load."""
     table = Table(
         box=SIMPLE_HEAD,
         padding=_PADDING,
-        title=f"{found.photo.workload}: {width}x{height}, {len(found.photo.data) / 1e6:.2f} MB",
+        title=titled(document, workload),
         title_justify="left",
-        caption="milliseconds per photo; one: with a single client",
+        caption="CPU and latencies in milliseconds per photo",
         caption_justify="left",
     )
-    _columns(table, "Subject", "img/s", "of bare", "CPU", "p50", "p95", "p50 one", "p95 one")
-    rows: tuple[tuple[str, Run, Run | None], ...] = (
-        (f"bare, {found.bare_all.clients} processes", found.bare_all, found.bare_one),
-        ("plain FastAPI, HTTP", found.plain_all, found.plain_one),
-        ("tuned FastAPI, HTTP", found.tuned_all, None),
-        ("cl-ml-serve, HTTP", found.served_all, found.served_one),
-        ("cl-ml-serve, handles", found.handles_all, None),
-    )
-    for title, everything, one in rows:
+    table.add_column("Subject")
+    for title in ("load", "img/s", "of bare", "CPU", "p50", "p99"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for run in measured(document, workload):
         table.add_row(
-            title,
-            f"{everything.images_per_s:.1f}",
-            f"{everything.images_per_s / found.bare_all.images_per_s:.2f}",
-            f"{everything.cpu_ms_per_photo:.1f}",
-            f"{everything.p50_ms:.1f}",
-            f"{everything.p95_ms:.1f}",
-            f"{one.p50_ms:.1f}" if one else "",
-            f"{one.p95_ms:.1f}" if one else "",
+            run["subject"],
+            run["load"],
+            f"{run['images_per_s']:.1f}",
+            of_bare(document, run),
+            f"{run['cpu_ms_per_photo']:.1f}",
+            f"{run['p50_ms']:.1f}",
+            f"{run['p99_ms']:.1f}",
         )
     return table
 
 
-def targets_table(judged: Sequence[Judged]) -> Table:
-    """Show every target with its verdict."""
-    table = Table(
-        box=SIMPLE_HEAD, padding=_PADDING, title="Targets for cl-ml-serve", title_justify="left"
-    )
+def targets_table(document: Document) -> Table:
+    """Show every number to reach with its verdict."""
+    table = Table(box=SIMPLE_HEAD, padding=_PADDING, title="Numbers to reach", title_justify="left")
     table.add_column("Workload")
     table.add_column("Target")
     for title in ("measured", "wanted", "verdict"):
         table.add_column(title, justify="right", no_wrap=True)
-    for entry in judged:
-        target = entry.target
+    for line in document["ratios"]:
+        title = line["title"] + (f"\n[dim]{escape(line['why'])}[/]" if line["why"] else "")
+        verdict = line["verdict"]
         table.add_row(
-            target.workload,
-            target.title,
-            f"{entry.value:.2f}{target.unit}",
-            f"{target.relation} {target.limit:g}{target.unit}",
-            f"[{_STYLE[entry.verdict]}]{entry.verdict}[/]",
+            line["workload"], title, value(line), wanted(line), f"[{_STYLE[verdict]}]{verdict}[/]"
         )
     return table
 
 
-def processes_table(run: Run, title: str) -> Table:
+def processes_table(run: Mapping[str, Any], title: str) -> Table:
     """Show which processes of a service use the CPU."""
     table = Table(box=SIMPLE_HEAD, padding=_PADDING, title=title, title_justify="left")
     _columns(table, "Process", "CPU ms/photo", "share")
-    photos, total_s = max(len(run.latencies_ms), 1), sum(run.cpu_s.values()) or 1.0
-    ranked = sorted(run.cpu_s.items(), key=lambda item: -item[1])
+    photos, total_s = max(run["photos"], 1), sum(run["cpu_s"].values()) or 1.0
+    ranked = sorted(run["cpu_s"].items(), key=lambda item: -item[1])
     rest_s = sum(seconds for _, seconds in ranked[_SHOWN_PROCESSES:])
     for name, seconds in [*ranked[:_SHOWN_PROCESSES], ("all others", rest_s)]:
         table.add_row(name, f"{1000 * seconds / photos:.2f}", f"{seconds / total_s:.0%}")

@@ -1,1 +1,1 @@
-"""What is measured: bare processes, the plain FastAPI peer, and cl-ml-serve itself."""
+"""What is measured: bare processes, peers, and cl-ml-serve itself."""

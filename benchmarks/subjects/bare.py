@@ -7,15 +7,21 @@ the same machine and models can be faster, so this is what the others are measur
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.errors import BenchmarkError
 from benchmarks.layouts import FACE_NODES, GraphFile, installed_path
 from benchmarks.load.child import Window, in_process, spawn
 from benchmarks.load.cpu import CpuMeter
 from benchmarks.load.run import Run, Timing, combine
+from benchmarks.workloads.photos import Box
+from benchmarks.workloads.workload import Workload
 from deployments.face_alignment import FaceAlignment
 from deployments.face_detection import FaceDetection
 from deployments.face_embedding import FaceEmbedding
@@ -54,12 +60,34 @@ class FacePipeline:
                 elapsed_ms[capability.name] = elapsed_ms.get(capability.name, 0.0) + spent_ms
         return known[self.capabilities[-1].result]
 
-    def count_faces(self, data: bytes) -> int:
-        """Run detection alone and return how many faces it finds."""
+    def boxes(self, data: bytes) -> list[Box]:
+        """Run detection alone and return the boxes of the faces, normalised."""
         detection = self.capabilities[0]
         found = detection.run_batch([((Picture(Media(data)),), detection.params())])[0]
         assert isinstance(found, DetectedFaces)  # noqa: S101 - narrows the type
-        return len(found.faces)
+        boxes = [face.box for face in found.faces]
+        return [(box.x1, box.y1, box.x2, box.y2) for box in boxes]
+
+    def embeddings(self, data: bytes) -> list[NDArray[np.float32]]:
+        """Embed every face of a photo: (D,) of length 1 each."""
+        found = self.run(Picture(Media(data)))
+        return [np.asarray(face.embedding, np.float32) for face in found.faces]
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """The pipeline with the models of a YAML file of the graph, in processes of its own."""
+
+    config: Path
+
+    def check(self, workload: Workload, title: str) -> Run | None:
+        """Nothing: what the others are compared with is its own answer."""
+
+    def measure(self, workload: Workload, timing: Timing) -> Run:
+        """Measure one process for each of the clients, side by side."""
+        if workload.photo is None:
+            raise BenchmarkError(f"bare processes do not take {workload.name}")
+        return measure(self.config, workload.photo.data, timing)
 
 
 def measure(config: Path, photo: bytes, timing: Timing) -> Run:

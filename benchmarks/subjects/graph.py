@@ -17,13 +17,18 @@ import yaml
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.load.child import Window, in_process
+from benchmarks.load.cores import check_bound, one_core
 from benchmarks.load.cpu import CpuMeter
 from benchmarks.load.run import Run, Timing
 from benchmarks.subjects.service import Service
+from benchmarks.workloads.workload import Workload
 from deployments.face_embedding import FaceEmbedding
 from serve_app.handles import connect
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.ports import free_ports
+
+START_S = 35.0
+"""Expected seconds to start and end a stack, for the progress bar."""
 
 _COMMAND_TIMEOUT_S = 600
 
@@ -42,11 +47,26 @@ class GraphService(Service):
     state: Path
     steps_s: Mapping[str, float]
 
-    def measure_handles(self, photo: bytes, timing: Timing) -> Run:
+    def measure_handles(self, workload: Workload, timing: Timing) -> Run:
         """Measure the Python handle API, all calls from one driver, whose CPU is not counted."""
+        if workload.photo is None:
+            raise BenchmarkError(f"{workload.name} is not measured over handles")
         meter = CpuMeter(self.processes)
-        run = in_process(_call_handles, meter, self.state, photo, timing)
+        run = in_process(_call_handles, meter, self.state, workload.photo.data, timing)
         return replace(run, cpu_s=meter.cpu_s, others_share=meter.others_share)
+
+
+@contextmanager
+def one_core_service(config: Path) -> Iterator[GraphService]:
+    """Run a stack on one core, to which whoever measures it within the block is bound as well.
+
+    Raises:
+        BenchmarkError: it did not start, or a process of it has another core.
+
+    """
+    with one_core() as core, graph_service(config) as service:
+        check_bound(service.processes, core)
+        yield service
 
 
 @contextmanager
@@ -76,7 +96,7 @@ def graph_service(config: Path, raw: dict[str, object] | None = None) -> Iterato
             if running is None:
                 raise BenchmarkError("`cl-serve up` returned and nothing runs")
             yield GraphService(
-                url=f"{running.url}/v1/face_embedding",
+                url=running.url,
                 processes=running.mark.processes,
                 state=state,
                 steps_s=steps_of(said),
@@ -103,6 +123,7 @@ def _cl_serve(*arguments: str) -> str:
         text=True,
         timeout=_COMMAND_TIMEOUT_S,
         check=False,
+        start_new_session=True,  # Ctrl-C is for us, who then end the stack
     )
     if done.returncode != 0:
         raise BenchmarkError(f"`cl-serve {arguments[0]}` failed:\n{done.stdout.strip()}")

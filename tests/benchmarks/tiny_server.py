@@ -2,19 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 
 @dataclass
 class TinyServer:
-    """Reads requests with a Content-Length and answers each with ``answer(number)``."""
+    """Reads requests with a Content-Length and answers each with ``answer(number)``.
+
+    ``delays_s`` are waits before single answers, by their number; ``in_turn`` lets one request be
+    in work at a time.
+    """
 
     answer: Callable[[int], bytes]
+    delays_s: dict[int, float] = field(default_factory=dict)
+    in_turn: bool = False
     bodies: list[bytes] = field(default_factory=list)
     heads: list[str] = field(default_factory=list)
     connections: int = 0
     port: int = 0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def url(self) -> str:
@@ -37,7 +44,10 @@ class TinyServer:
                 length = int(head.lower().partition("content-length:")[2].split("\r\n")[0])
                 self.bodies.append(await reader.readexactly(length))
                 self.heads.append(head)
-                reply = self.answer(len(self.bodies) - 1)
+                number = len(self.bodies) - 1
+                async with self._turn if self.in_turn else nullcontext():
+                    await asyncio.sleep(self.delays_s.get(number, 0.0))
+                reply = self.answer(number)
                 if not reply:
                     break
                 writer.write(reply)

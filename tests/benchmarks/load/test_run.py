@@ -37,11 +37,16 @@ def test_figures_follow_from_latencies_and_cpu() -> None:
 
 
 def test_json_has_the_raw_numbers() -> None:
-    """What a reader needs to compute other figures is there."""
-    document = Run(1, 1.0, [1.234567], {"a": 1.0}, {"b": 0.5}).to_json()
-    assert [1.23] == document["latencies_ms"]
+    """What a reader needs to draw the distribution is there, and what was no photo."""
+    run = Run(1, 1.0, [1.0, 2.0, 3.0], {"a": 1.0}, {"b": 0.5}, refused=2, errors=1, first_error="x")
+    document = run.to_json()
+    assert (101, 1.0, 2.0, 3.0) == (
+        len(document["percentiles_ms"]),
+        *(document["percentiles_ms"][i] for i in (0, 50, 100)),
+    )
+    assert (2, 1, "x") == tuple(document[key] for key in ("refused", "errors", "first_error"))
     assert {"b": 0.5} == document["cpu_s"]
-    assert 1 == document["photos"]
+    assert 3 == document["photos"]
 
 
 def test_runs_side_by_side_add_up() -> None:

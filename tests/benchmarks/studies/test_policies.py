@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.policies import BatchFirst, measure
+from benchmarks.studies.policies import BatchFirst, measure
 
 
 async def test_batch_first_forms_batches_while_the_slot_is_taken() -> None:

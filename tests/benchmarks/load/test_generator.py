@@ -28,10 +28,10 @@ class Marks:
         raise EOFError
 
 
-async def run(url: str, timing: Timing, marks: Marks | None = None) -> Run:
+async def run(url: str, timing: Timing, *bodies: bytes, marks: Marks | None = None) -> Run:
     """Run the generator beside the server, in a thread with a loop of its own."""
-    target = Target(url, b"photo")
-    return await asyncio.to_thread(generate, Window(marks or Marks()), target, timing)
+    targets = [Target(url, body) for body in bodies or (b"photo",)]
+    return await asyncio.to_thread(generate, Window(marks or Marks()), targets, timing)
 
 
 async def test_a_target_is_sent_as_one_post_with_its_body() -> None:
@@ -68,7 +68,7 @@ async def test_what_is_answered_in_the_warm_up_does_not_count() -> None:
     """Only answers within the window are in the run, and the window is marked."""
     marks = Marks()
     async with TinyServer(lambda _: reply(b"{}")).running() as server:
-        found = await run(server.url, Timing(1, 0.2, 0.2), marks)
+        found = await run(server.url, Timing(1, 0.2, 0.2), marks=marks)
     assert 0 < len(found.latencies_ms) < len(server.bodies)
     assert [("begin", None), ("end", None)] == marks.sent
 
@@ -81,29 +81,77 @@ async def test_the_mean_of_server_timing_is_in_the_run() -> None:
     assert {"face_detection": 5.0, "hop_faces": 2.5} == pytest.approx(dict(found.stages_ms))
 
 
-async def test_one_answer_that_is_not_200_fails_the_run() -> None:
-    """The error counts failures and shows the first one."""
+async def test_requests_take_turns() -> None:
+    """Each client begins with another one, and goes through all."""
+    async with TinyServer(lambda _: reply(b"{}")).running() as server:
+        await run(server.url, Timing(2, 0.0, 0.2), b"a", b"b", b"c")
+    assert {b"a", b"b", b"c"} == set(server.bodies)
+    assert server.bodies[:2] in ([b"a", b"b"], [b"b", b"a"])
+
+
+async def test_what_fails_is_counted_and_shown() -> None:
+    """An answer that is neither 200 nor back-pressure is an error, and no photo done."""
 
     def answer(number: int) -> bytes:
-        busy = number == 2
-        return reply(b"too busy", "503 Service Unavailable") if busy else reply(b"{}")
+        broken = number == 2
+        return reply(b"too bad", "500 Internal Server Error") if broken else reply(b"{}")
 
     async with TinyServer(answer).running() as server:
-        with pytest.raises(BenchmarkError, match=r"1 of \d+ requests failed.*503: too busy"):
-            await run(server.url, Timing(1, 0.0, 0.2))
+        found = await run(server.url, Timing(1, 0.0, 0.2))
+    assert (1, "status 500: too bad") == (found.errors, found.first_error)
+    assert 0 == found.refused
+    assert 0 < len(found.latencies_ms) < len(server.bodies)
+
+
+async def test_back_pressure_is_no_error_and_no_photo() -> None:
+    """The client comes again when it was told to, and the latency begins with its first try."""
+    busy = reply(b"busy", "503 Service Unavailable", "Retry-After: 0.1")
+    async with TinyServer(lambda number: busy if number == 0 else reply(b"{}")).running() as server:
+        found = await run(server.url, Timing(1, 0.0, 0.3), b"first", b"second")
+    assert [b"first", b"first", b"second"] == server.bodies[:3]
+    assert (1, 0) == (found.refused, found.errors)
+    assert max(found.latencies_ms) > 100
+
+
+async def test_a_503_without_a_time_is_an_error() -> None:
+    """Back-pressure says when to come again; without that it is a failure."""
+    busy = reply(b"busy", "503 Service Unavailable")
+    async with TinyServer(lambda number: busy if number == 0 else reply(b"{}")).running() as server:
+        found = await run(server.url, Timing(1, 0.0, 0.2))
+    assert (0, 1) == (found.refused, found.errors)
+
+
+async def test_a_fixed_rate_does_not_wait_for_answers() -> None:
+    """A service that holds one answer for half a second delays no request, and hides no latency."""
+    async with TinyServer(lambda _: reply(b"{}"), delays_s={3: 0.5}).running() as server:
+        found = await run(server.url, Timing(0, 0.0, 0.5, rate_per_s=40.0))
+    assert 20 == len(server.bodies) == len(found.latencies_ms)
+    assert 1 == sum(ms > 400 for ms in found.latencies_ms)
+    assert 0 == found.clients
+
+
+async def test_a_slow_service_falls_behind_a_fixed_rate() -> None:
+    """Latencies begin when a request is due, so they grow; the window lasts until the last one."""
+    delays_s = dict.fromkeys(range(100), 0.05)
+    async with TinyServer(lambda _: reply(b"{}"), delays_s, in_turn=True).running() as server:
+        found = await run(server.url, Timing(0, 0.0, 0.3, rate_per_s=40.0))
+    assert 12 == len(found.latencies_ms)
+    assert max(found.latencies_ms) > 250
+    assert found.elapsed_s > 0.5
 
 
 async def test_a_connection_that_breaks_fails_the_run() -> None:
-    """A server that hangs up is an error, not a slow answer."""
+    """A server that hangs up is an error, not a slow answer; without any answer there is no run."""
     async with TinyServer(lambda _: b"").running() as server:
         with pytest.raises(BenchmarkError, match="IncompleteReadError"):
             await run(server.url, Timing(1, 0.0, 0.2))
 
 
-async def test_nobody_who_listens_fails_the_run() -> None:
+@pytest.mark.parametrize("rate_per_s", [0.0, 20.0])
+async def test_nobody_who_listens_fails_the_run(rate_per_s: float) -> None:
     """A refused connection is an error."""
     with pytest.raises(BenchmarkError, match="Connect"):
-        await run("http://127.0.0.1:1/", Timing(1, 0.0, 0.1))
+        await run("http://127.0.0.1:1/", Timing(1, 0.0, 0.1, rate_per_s))
 
 
 async def test_an_answer_without_a_length_fails_the_run() -> None:

@@ -1,0 +1,1 @@
+"""What subjects are asked: photos, requests, and whether the answers are right."""
