@@ -44,7 +44,7 @@ class Figures:
 
 
 class Crew:
-    """Processes that are replicas of one deployment; use it as a context."""
+    """Processes that are replicas, of one deployment after another; use it as a context."""
 
     def __init__(self, file: ServeFile, upload: Upload) -> None:
         """Remember the file and what every request brings; nothing is started yet."""
@@ -66,7 +66,7 @@ class Crew:
             member.end()
 
     def load(self, names: Sequence[str], setting: Setting) -> None:
-        """Load nodes in every replica of a setting.
+        """Load nodes in every replica of a setting; processes that it has no use for hold none.
 
         Raises:
             ClServeError: a node can't be loaded, or a process died.
@@ -74,7 +74,8 @@ class Crew:
         """
         missing = setting.replicas - len(self._members)
         self._members += [_Member(*self._about) for _ in range(missing)]
-        self._all(setting.replicas, "load", tuple(names), setting)
+        calls = [("load", (tuple(names), setting))] * setting.replicas
+        self._each([*calls, *[("unload", ())] * (len(self._members) - len(calls))])
 
     def tune(self, setting: Setting) -> None:
         """Give the loaded nodes other batches."""

@@ -82,7 +82,7 @@ class Replica:
             ModelError: a model can't be used.
 
         """
-        self._unload()
+        self.unload()
         shared = ThreadPoolExecutor(setting.worker_threads, thread_name_prefix="host")
         tuning = self._tuning()
         for name in names:
@@ -96,6 +96,14 @@ class Replica:
             hosted.defaults = tuning.get(name, NodeTuning()).params
             self._hosted[name] = hosted
         self.tune(setting)
+
+    def unload(self) -> None:
+        """Forget what is loaded."""
+        for hosted in self._hosted.values():
+            hosted.threads.shutdown()
+            hosted.capability.close()
+        self._hosted = {}
+        gc.collect()
 
     def tune(self, setting: Setting) -> None:
         """Give the loaded nodes other batches."""
@@ -203,10 +211,3 @@ class Replica:
             for name, tuning in (entry.user_config or {}).items()
             if tuning is not None
         }
-
-    def _unload(self) -> None:
-        for hosted in self._hosted.values():
-            hosted.threads.shutdown()
-            hosted.capability.close()
-        self._hosted = {}
-        gc.collect()

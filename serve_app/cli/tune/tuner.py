@@ -5,7 +5,7 @@ a deployment for each model does not get as many processes as there are cores fo
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from deployments.runtime.errors import StackError
@@ -97,40 +97,51 @@ class Tuner:
         if not self._tunable:
             why = "".join(f"\n  {name}: {reason}" for name, reason in self.left_out.items())
             raise StackError(f"{self._file.path}: nothing of it can be measured here{why}")
-        steps.expect(1)
-        steps.step("what a request costs")
         with Crew(self._file, self._upload) as crew:
+            steps.expect(1)
+            steps.step("what a request costs")
             crew.load(self._nodes, Setting(1, 1, {}))
-            known, cost_ms = crew.results()
-        everything = Work(self._nodes, known, cost_ms)
-        replicas = {plan.name: plan.replicas[1] for plan in self._plans}
-        found: list[Tuned] = []
-        works = [(plan, Work(_own(plan, self._nodes), known, cost_ms)) for plan in self._tunable]
-        for plan, work in sorted(works, key=lambda pair: -pair[1].total_ms):
-            share = 1.0 if goal is Goal.LATENCY else work.total_ms / everything.total_ms
-            cores = max(1, math.ceil(share * self._machine.cores))
-            others_mb = sum(
-                self._each_mb(other) * replicas[other.name]
-                for other in self._plans
-                if other is not plan
-            )
-            old = setting_of(plan, _own(plan, self.outputs))
-            scales = plan.replicas[0] != plan.replicas[1]
-            if scales:  # its number is Serve's business; more than there are cores prove nothing
-                old = replace(old, replicas=min(old.replicas, self._machine.cores))
-            options = list(candidates(old, cores, scales=scales))
-            tuned = Tuned(plan.name, work.total_ms, old, old)
-            with Crew(self._file, self._upload) as crew:
+            everything = Work(self._nodes, *crew.results())
+            works = [
+                (plan, replace(everything, names=_own(plan, self._nodes))) for plan in self._tunable
+            ]
+            replicas = {plan.name: plan.replicas[1] for plan in self._plans}
+            found: list[Tuned] = []
+            for plan, work in sorted(works, key=lambda pair: -pair[1].total_ms):
+                share = 1.0 if goal is Goal.LATENCY else work.total_ms / everything.total_ms
                 bench = Bench(plan.name, crew, work, goal, pace, self._machine.cores, steps)
-                tuned.new, tuned.others = bench.choose_setting(
-                    options, self._each_mb(plan), self._machine.memory_mb - others_mb
-                )
-                if goal is Goal.THROUGHPUT:  # alone, nobody's units share a batch
-                    tuned.new = bench.choose_batches(tuned.new)
-            tuned.trials, tuned.reasons = bench.trials, bench.reasons
-            replicas[plan.name] = tuned.new.replicas
-            found.append(tuned)
+                tuned = self._tune_one(plan, bench, share, replicas)
+                replicas[plan.name] = tuned.new.replicas
+                found.append(tuned)
         return found
+
+    def _tune_one(
+        self,
+        plan: DeploymentPlan,
+        bench: Bench,
+        share: float,
+        replicas: Mapping[str, int],
+    ) -> Tuned:
+        """Tune a deployment that may use a share of the cores, beside the replicas of others."""
+        old = setting_of(plan, _own(plan, self.outputs))
+        scales = plan.replicas[0] != plan.replicas[1]
+        if scales:  # its number is Serve's business; more than there are cores prove nothing
+            old = replace(old, replicas=min(old.replicas, self._machine.cores))
+        cores = max(1, math.ceil(share * self._machine.cores))
+        others_mb = sum(
+            self._each_mb(other) * replicas[other.name]
+            for other in self._plans
+            if other is not plan
+        )
+        new, others = bench.choose_setting(
+            list(candidates(old, cores, scales=scales)),
+            self._each_mb(plan),
+            self._machine.memory_mb - others_mb,
+        )
+        if bench.goal is Goal.THROUGHPUT:  # alone, nobody's units share a batch
+            new = bench.choose_batches(new)
+        cost_ms = bench.work.total_ms
+        return Tuned(plan.name, cost_ms, old, new, others, bench.reasons, bench.trials)
 
     def _measurable(self) -> Iterator[str]:
         for name, node in self._graph.items():
