@@ -142,7 +142,7 @@ def show(console: Console, document: Document) -> None:
     if busiest is not None:
         console.print(processes_table(busiest, f"CPU by process: {busiest['id']}"))
     console.print(targets_table(document))
-    if suite.BARE not in document["failures"]:
+    if any(run["subject"] == suite.BARE for run in document["runs"]):
         console.print(f"Bare processes, once more at the end: {document['drift']:+.1%} images/s.")
     for what, why in document["failures"].items():
         console.print(f"[yellow]{escape(what)}: {escape(why)}[/]", soft_wrap=True)

@@ -18,9 +18,9 @@ from ray import serve
 from ray.serve import Deployment
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from benchmarks.peers.faces import (
-    Answer,
     Detection,
     Detector,
     Embedder,
@@ -70,13 +70,13 @@ class Ingress:
         self._detection = detection
         self._embedding = embedding
 
-    async def __call__(self, request: Request) -> Answer:
+    async def __call__(self, request: Request) -> JSONResponse:
         """Answer one request; GET tells that there is somebody to answer."""
         if request.method == "GET":
-            return answer((1, 1), [], [])
+            return JSONResponse(answer((1, 1), [], []))
         size, faces, crops = await self._detection.remote(await request.body())
         embeddings = await self._embedding.remote(crops) if crops else ()
-        return answer(size, faces, embeddings)
+        return JSONResponse(answer(size, faces, embeddings))
 
 
 def main() -> None:
