@@ -147,6 +147,8 @@ class HostedNode:
             await self.in_thread(self.load)
             if self.failure is not None:
                 raise self.failure
+        if self.runs_whole:
+            return await self.in_thread(self.compute_whole, call)
         params = self.checked({**self.defaults, **call.params})
 
         def watched(function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401 - passes anything through
