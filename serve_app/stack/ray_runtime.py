@@ -36,6 +36,9 @@ TUNED_ENVIRONMENT = {
     "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
     # The controller looks at every replica ten times a second, which is a twentieth of a core.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+    # Each replica and router hands its counts over so often; ten times a second by default, which
+    # is a hundredth of a core for each process that has nothing to do.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
     # A call between replicas carries the upload: gRPC's default of 4 MiB is less than a photo may
     # have. What may be sent is bounded at the ingress.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
