@@ -12,6 +12,7 @@ from typing import Any
 import click
 import httpx2
 from rich.console import Console
+from rich.markup import escape
 
 from deployments.runtime.errors import ModelError, ModelNotInstalledError, StackError
 from deployments.runtime.models import ModelStatus, ModelStore, base_name
@@ -192,7 +193,8 @@ def install(store: ModelStore, graph: Graph, console: Console) -> None:
             try:
                 store.path(name, allow_unvalidated=True)
             except ModelError as error:
-                console.print(f"{error}. What needs it answers 503 until then.", highlight=False)
+                text = escape(f"{error}. What needs it answers 503 until then.")
+                console.print(text, soft_wrap=True, highlight=False)
 
 
 def _show_sample(running: RunningStack, console: Console) -> None:

@@ -205,7 +205,7 @@ def test_start_without_the_variant(machine: Path) -> None:
     file = load_file(machine)
     store = store_of(machine)
     printed = io.StringIO()
-    install(store, check_graph(file, store), Console(file=printed, width=200))
+    install(store, check_graph(file, store), Console(file=printed, width=40))
     command = f"cl-serve quantize {DINO} --calibration FOLDER --method int8"
     assert f"{command}. What needs it answers 503 until then." in printed.getvalue()
     keep(store, DINO, store.path(DINO), attempt("int8"))
