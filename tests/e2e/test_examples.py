@@ -10,13 +10,16 @@ from deployments.runtime.types import Media
 from serve_app.stack import RunningStack
 from tests.e2e.blocks import ROOT, Block, blocks_of, run
 
+TESTED_ELSEWHERE = ("deployment.md", "quantization.md")
+"""Their examples follow one another: ``test_deployment_guide.py``, and ``test_guide.py`` of the
+command ``quantize``."""
+
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(path for path in ROOT.glob("docs/*.md") if path.name != "deployment.md"),
+    *sorted(path for path in ROOT.glob("docs/*.md") if path.name not in TESTED_ELSEWHERE),
     *sorted(ROOT.glob("deployments/*/README.md")),
 ]
-"""``docs/deployment.md`` starts and ends a stack of its own: ``test_deployment_guide.py``."""
 
 
 def examples() -> Iterator[object]:
