@@ -44,7 +44,7 @@ def test_default_file() -> None:
         "├── this machine alone: cluster.address is 127.0.0.1",
         "├── ingress  2 replicas, 0.1 CPU each",
         "│   ├── face_alignment ← image, face_detection",
-        "│   │   ├── model mobilefacenet, 5 MB, to be fetched",
+        "│   │   ├── model mobilefacenet, 4 MB, to be fetched",
         "│   │   ├── model mobileclip_s0_image, 46 MB, to be fetched, needs your consent",
         "  cl-serve models pull blazeface_full_range mobilefacenet dinov2_vits14",
         "  cl-serve models pull mobileclip_s0_image mobileclip_s0_text --accept-licence",

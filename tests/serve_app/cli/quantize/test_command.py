@@ -117,7 +117,7 @@ def test_int8(run: Quantize, machine: Path, photo: Callable[[str], Media]) -> No
     store = store_of(machine)
     (report,) = store.variants(DINO).reports()
     assert 3 == len(report.attempts)
-    assert report.kept.layers == (5 if report.variant == "int8" else 0)
+    assert (report.variant == "int8") == (report.kept.layers > 0)
     embeddings = []
     for model in (DINO, report.name):
         capability = DinoEmbedding(NodeSettings(store, model=model, provider="cpu"))
@@ -222,7 +222,8 @@ def test_list_of_outdated(machine: Path) -> None:
     before = store.variants(DINO).base_sha256
     report.write_text(report.read_text().replace(before, "0" * 64))
     options = ["--catalogue", str(store.catalogue.path), "--cache", str(store.cache)]
-    assert "file has changed since" in CliRunner().invoke(models, [*options, "list"]).output
+    listed = CliRunner(env={"COLUMNS": "160"}).invoke(models, [*options, "list"])
+    assert "file has changed since" in listed.output
 
 
 @pytest.mark.parametrize(

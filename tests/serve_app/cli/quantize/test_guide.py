@@ -35,7 +35,7 @@ def test_commands(tmp_path: Path, store: ModelStore, photos: Path) -> None:
     ]
     assert "Kept mobilefacenet@float16" in printed[0]
     assert "Variants made on this machine" in printed[0]
-    assert "model mobilefacenet@float16, 3 MB, installed" in printed[1]
+    assert "model mobilefacenet@float16, 2 MB, installed" in printed[1]
 
 
 def test_messages() -> None:
