@@ -30,9 +30,9 @@ test: setup-dev ## Every test but those of test-cluster and test-jobs, with cove
 	@.venv/bin/coverage combine --quiet
 	@.venv/bin/coverage report --skip-covered
 
-# The tests that start a stack wait for it most of the time; beside them there is a core for the rest.
+# Two halves of about the same length: tests that start a stack wait for it most of the time.
 PYTEST := .venv/bin/pytest -m "not cluster and not jobs" --cov --cov-report= --cov-fail-under=0
-STACKS := tests/e2e tests/examples
+STACKS := tests/e2e tests/examples tests/serve_app/cli/tune tests/serve_app/cli/quantize
 
 test-parts: setup-dev
 	@COVERAGE_FILE=.coverage.parts $(PYTEST) $(addprefix --ignore=,$(STACKS))
