@@ -22,6 +22,7 @@ from serve_app.graph import deployment_names
 from serve_app.redeploy import running_file
 from serve_app.stack import RunningStack, Stack
 from serve_app.stack.machines import ClusterMachine, machines_of
+from serve_app.stack.ray_folder import session_folder
 
 HTTP_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 30.0
@@ -154,7 +155,7 @@ class Figures:
 
 def _targets(state: RunningStack) -> list[str]:
     """``host:port`` of every machine's metrics, from the file that Ray keeps for Prometheus."""
-    listed = Path(state.folder) / "session_latest" / "prom_metrics_service_discovery.json"
+    listed = session_folder(Path(state.folder)) / "prom_metrics_service_discovery.json"
     try:
         groups = json.loads(listed.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -12,6 +12,16 @@ MIN_FREE_BYTES = 512 * 2**20
 """Ray refuses work on a full disk with messages that name everything but the disk."""
 
 
+def ray_temp(folder: Path) -> Path:
+    """Return the part of the folder that Ray opens to everybody; what is around it is private."""
+    return folder / "ray"
+
+
+def session_folder(folder: Path) -> Path:
+    """Return where the Ray that runs, or ran last, keeps its sockets and logs."""
+    return ray_temp(folder) / "session_latest"
+
+
 def make_ray_folder(state_folder: Path) -> Path:
     """Make an empty private folder for Ray, one per state folder.
 

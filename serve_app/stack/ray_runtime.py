@@ -18,6 +18,7 @@ from deployments.runtime.errors import StackError
 from serve_app.stack.haproxy import write_wrapper
 from serve_app.stack.ports import free_ports
 from serve_app.stack.processes import MARKER, Mark
+from serve_app.stack.ray_folder import ray_temp
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Requests travel over gRPC, not through the object store, so Ray's 30 % of memory is too much."""
@@ -193,7 +194,7 @@ def _start(machine: Machine, options: Sequence[str]) -> None:
         "start",
         f"--node-ip-address={machine.address}",
         f"--node-name={socket.gethostname()}",
-        f"--temp-dir={folder}",
+        f"--temp-dir={ray_temp(folder)}",
         f"--dashboard-agent-listen-port={ports.agent_http}",
         f"--metrics-export-port={ports.metrics}",
         f"--object-store-memory={OBJECT_STORE_BYTES}",

@@ -21,7 +21,7 @@ from deployments.runtime.errors import StackError
 from serve_app.settings import default_state_folder
 from serve_app.stack.history import History
 from serve_app.stack.processes import Mark, listener_on
-from serve_app.stack.ray_folder import make_ray_folder
+from serve_app.stack.ray_folder import make_ray_folder, session_folder
 from serve_app.stack.ray_runtime import (
     Machine,
     RayPorts,
@@ -171,7 +171,7 @@ class Stack:
             wait_until_ready(state)
         except StackError as error:
             self.down(keep_logs=True)
-            raise StackError(f"{error}\nThe logs are in {folder}/session_latest/logs") from error
+            raise StackError(f"{error}\nThe logs are in {session_folder(folder)}/logs") from error
         except BaseException:
             self.down()
             raise

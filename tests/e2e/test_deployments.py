@@ -21,6 +21,7 @@ from deployments.runtime.models import ModelStore
 from serve_app.config import ServeFile
 from serve_app.settings import config_folder
 from serve_app.stack import RunningStack
+from serve_app.stack.ray_folder import session_folder
 from tests.e2e.conftest import on_free_port, started
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +138,7 @@ def spans_of(running: RunningStack) -> list[dict[str, Any]]:
     """Read the spans that Serve's own exporter has written: JSON objects, one after another."""
     decoder = json.JSONDecoder()
     spans: list[dict[str, Any]] = []
-    for file in Path(running.folder).glob("session_latest/logs/serve/spans/*.json"):
+    for file in session_folder(Path(running.folder)).glob("logs/serve/spans/*.json"):
         text = file.read_text(encoding="utf-8").strip()
         while text:
             span, end = decoder.raw_decode(text)
@@ -210,7 +211,7 @@ def test_logs_follow_a_request(client: httpx2.Client, observed: RunningStack) ->
     assert (answer.status_code, answer.json()["request_id"]) == (415, "followed")
 
     def lines() -> list[dict[str, Any]]:
-        logs = Path(observed.folder, "session_latest/logs/serve").glob("replica_*.log")
+        logs = session_folder(Path(observed.folder)).glob("logs/serve/replica_*.log")
         found = [
             json.loads(line)
             for log in logs

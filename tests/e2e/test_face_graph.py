@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import io
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -258,3 +260,8 @@ def test_strangers_are_refused(running: RunningStack) -> None:
     dashboard = f"http://127.0.0.1:{running.ports['dashboard']}"
     answer = httpx2.get(f"{dashboard}/api/serve/applications/")
     assert answer.status_code == 401
+
+
+def test_sockets_are_private(running: RunningStack) -> None:
+    """Nobody else may enter the folder that workers are asked for in, and HAProxy lies in."""
+    assert 0o700 == stat.S_IMODE(Path(running.folder).stat().st_mode)
