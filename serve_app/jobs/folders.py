@@ -20,6 +20,9 @@ from serve_app.jobs.job import INPUT, Job, JobRequest
 JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A UUID as Python writes it."""
 
+_ATTEMPT = re.compile(r"a(\d+)-")
+"""How the folder of an attempt begins, with its number."""
+
 INCOMING = "incoming"
 """Folder beside the table, on this machine's disk, with what is being sent."""
 
@@ -103,14 +106,19 @@ class JobFolders:
         return self._store.read(key, 0, self._store.info(key).size_bytes)
 
     def tidy(self, job_id: str, job: Job | None) -> None:
-        """Remove what attempts have left that do not count; of a removed job, everything."""
+        """Remove what attempts have left that do not count; of a removed job, everything.
+
+        Attempts that are newer than ``job`` are left alone: it may have been tried again meanwhile.
+        """
         if job is None:
             self.remove(job_id)
             return
         kept = {INPUT, job.attempt_id if job.status == "completed" else None}
         names = {key.partition("/")[0] for key, _ in self._store.list(job_id)}
         for name in names - kept:
-            self._store.remove(f"{job_id}/{name}")
+            attempt = _ATTEMPT.match(name)
+            if attempt is None or int(attempt[1]) <= job.attempts:
+                self._store.remove(f"{job_id}/{name}")
 
     def remove(self, job_id: str) -> None:
         """Remove all files of a job."""

@@ -27,6 +27,9 @@ STEP = 500
 QUIET_S = 30.0
 """Work of which nothing was heard for so long is looked at: does it still run?"""
 
+LATE_S = 3600.0
+"""Of so long before it began to lead, a runner looks for what was left behind."""
+
 LEFTOVER_AGE_S = 24 * 3600.0
 """Folders without a job are removed when so old; a long upload has one before its job exists."""
 
@@ -50,6 +53,7 @@ class Housekeeping:
         self._folders = folders
         self._spec = spec
         _, self._bytes = table.totals()
+        self._tidied_ms = now_ms() - int(LATE_S * 1000)
 
     def room(self) -> int:
         """Bytes that the files of new jobs may take."""
@@ -87,12 +91,20 @@ class Housekeeping:
     def _step(self, running: Collection[str]) -> None:
         self.remove_ended(self._spec.keep_s)
         self._folders.remove_abandoned()
+        self._tidy_again(now_ms() - int(QUIET_S * 1000))
         while self._engine.forget_ended(now_ms() - int(ENGINE_AGE_S * 1000), STEP) == STEP:
             pass
         self._engine.put_back_lost(now_ms() - int(QUIET_S * 1000))
         for job in self._table.idle_since(now_ms() - int(QUIET_S * 1000), STEP):
             if job.job_id not in running:
                 self._revive(job)
+
+    def _tidy_again(self, until_ms: int) -> None:
+        """Tidy up after what has ended: whose runner had died may have written on since."""
+        jobs = self._table.ended_between(self._tidied_ms, until_ms, STEP)
+        for job in jobs:
+            self._folders.tidy(job.job_id, job)
+        self._tidied_ms = until_ms if len(jobs) < STEP else jobs[-1].completed_at or until_ms
 
     def _revive(self, job: Job) -> None:
         """Put the attempt of a job into the queue that nobody does, nor ever will."""

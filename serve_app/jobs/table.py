@@ -214,6 +214,20 @@ class JobTable:
         """List jobs that ended before a time."""
         return self._ids(TABLE.c.completed_at < before_ms, limit)
 
+    def ended_between(self, after_ms: int, until_ms: int, limit: int) -> list[Job]:
+        """List jobs that ended within a time, in that order; not those that one attempt completed."""
+        found = (
+            sa.select(TABLE)
+            .where(
+                TABLE.c.completed_at > after_ms,
+                TABLE.c.completed_at <= until_ms,
+                sa.or_(TABLE.c.status != "completed", TABLE.c.attempts > 1),
+            )
+            .order_by(TABLE.c.completed_at)
+        )
+        with self._reading() as connection:
+            return [job_of(row) for row in connection.execute(found.limit(limit))]
+
     def idle_since(self, before_ms: int, limit: int) -> list[Job]:
         """List jobs that have not ended and of which nothing was heard since a time."""
         found = sa.select(TABLE).where(

@@ -11,6 +11,7 @@ import pytest
 from dbos import _queue
 from sqlalchemy.exc import OperationalError
 
+from deployments.runtime.errors import CorruptMediaError
 from serve_app.jobs import housekeeping
 from serve_app.jobs.job import JobFilter
 from tests.serve_app.jobs.local import Service, service
@@ -86,6 +87,21 @@ async def test_jobs_that_the_queue_never_began_are_done(
             job_id = await local.submit()
             await taken.wait()
         assert "completed" == (await local.ended(job_id))["status"]
+
+
+async def test_what_was_written_after_the_end_is_removed(tmp_path: Path) -> None:
+    """By somebody whose runner had died; what a later attempt writes is not."""
+    async with service(tmp_path, Steered(CorruptMediaError("broken"))) as local:
+        job_id = await local.submit()
+        assert "failed" == (await local.ended(job_id))["status"]
+        late, next_one = (tmp_path / "files" / job_id / name for name in ("a1-0abc", "a2-0abc"))
+        for folder in (late, next_one):
+            folder.mkdir(parents=True)
+            (folder / "result.json").write_bytes(b"{}")
+    async with service(tmp_path) as local:
+        await until(lambda: not late.exists())
+        assert next_one.exists()
+        assert "failed" == (await local.runner.get(job_id)).status
 
 
 async def test_folders_without_a_job_are_removed(
