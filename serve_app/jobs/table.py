@@ -215,7 +215,7 @@ class JobTable:
         return self._ids(TABLE.c.completed_at < before_ms, limit)
 
     def ended_between(self, after_ms: int, until_ms: int, limit: int) -> list[Job]:
-        """List jobs that ended within a time, in that order; not those that one attempt completed."""
+        """List jobs that ended within a time, in order; not those that one attempt completed."""
         found = (
             sa.select(TABLE)
             .where(
