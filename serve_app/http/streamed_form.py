@@ -6,10 +6,12 @@ else waits for the disk, and what is removed at the end is removed after the las
 """
 
 import asyncio
+import contextlib
 import os
 import platform
 import re
 import shutil
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +40,9 @@ Body = MultipartBody | UrlencodedBody | RawBody
 _PART_BYTES = 2**20
 """Handed to the thread at once: the server gives 64 KiB at a time, and each change of threads
 costs about as much as writing those."""
+ABANDONED_S = 900.0
+"""What another machine has not touched for so long: it ends an upload that stalls for 30 s."""
+
 _OWNED = re.compile(r"(?P<machine>.+)\.(?P<pid>\d+)-(?P<started>\d+)\.[0-9a-f]{32}")
 """The name of what a process is receiving. Its id alone is soon that of another one."""
 
@@ -128,15 +133,20 @@ def _on_disk(function: Callable[..., None], *args: bytes) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what requests were receiving whose processes, on this machine, have died."""
+    """Remove what requests were receiving whose processes have died, here or on another machine."""
     for path in folder.iterdir() if folder.is_dir() else ():
         found = _OWNED.fullmatch(path.name)
-        if (
-            found is not None
-            and found["machine"] == platform.node()
-            and _started(int(found["pid"])) != int(found["started"])
-        ):
+        if found is not None and _is_abandoned(path, found):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_abandoned(path: Path, owner: re.Match[str]) -> bool:
+    if owner["machine"] == platform.node():
+        return _started(int(owner["pid"])) != int(owner["started"])
+    with contextlib.suppress(FileNotFoundError):  # its request has just ended
+        touched_s = max(part.stat().st_mtime for part in (path, *path.iterdir()))
+        return touched_s < time.time() - ABANDONED_S
+    return False
 
 
 @cache

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from io import FileIO
@@ -302,10 +303,14 @@ async def test_leftovers(tmp_path: Path, dead_pid: int) -> None:
     unique = uuid.uuid4().hex
     mine = f"{platform.node()}.{os.getpid()}"
     gone = [f"{platform.node()}.{dead_pid}-1.{unique}", f"{mine}-1.{unique}"]  # ids are used again
+    gone.append(f"elsewhere.1-1.{unique}")
     kept = [f"{mine}-{own_start()}.{unique}", f"elsewhere.{dead_pid}-1.{unique}", "a.jpg"]
     for name in (*gone, *kept):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(b"x")
+    for path in (tmp_path / gone[-1] / "file", tmp_path / gone[-1], tmp_path / kept[-2]):
+        old_s = time.time() - 1000
+        os.utime(path, (old_s, old_s))  # of the last one the file is new
     async with receive(arriving([], ""), tmp_path, max_files=1):
         pass
     assert sorted(kept) == names_in(tmp_path)
