@@ -43,9 +43,6 @@ TUNED_ENVIRONMENT = {
     # A call between replicas carries the upload: gRPC's default of 4 MiB is less than a photo may
     # have. What may be sent is bounded at the ingress.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
-    # With Ray's 15 whatever else runs takes the core in the middle of an inference, HAProxy first:
-    # 67 photos a second, 69 with 5, 70 with 0. A machine that people work at stays usable with 5.
-    "RAY_worker_niceness": "5",
     "RAY_USAGE_STATS_ENABLED": "0",
     # The throughput setting keeps 1,000 lines of a log back, which without an access log is days.
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
