@@ -37,6 +37,7 @@ from serve_app.http.outputs import OutputRoutes
 from serve_app.http.pace import pace_uploads
 from serve_app.http.problems import PROBLEM_JSON, http_problem_body
 from serve_app.http.routes import NodeRoutes
+from serve_app.http.shortcut import ErrorHandlers, Shortcuts
 from serve_app.http.submissions import JobPlaces
 from serve_app.jobs.folders import INCOMING
 from serve_app.jobs.job import JobWork, Outcome
@@ -139,6 +140,11 @@ def build_http_app(
     jobs: JobRoutes | None = None,
 ) -> FastAPI:
     """Build the HTTP app over a pipeline; the caller adds the ``RequestGuard``."""
+    handlers: ErrorHandlers = {
+        ClServeError: _on_error,
+        HTTPException: _on_http_error,
+        ClientDisconnect: _on_disconnect,
+    }
     app = FastAPI(
         title="cl-ml-serve",
         version=version("cl-ml-serve"),
@@ -149,10 +155,8 @@ def build_http_app(
         telemetry={"tracing": False},
         summary="A self-hosted photo and video ML service: one typed graph on Ray Serve.",
         exception_handlers={
-            ClServeError: _on_error,
+            **handlers,
             RequestValidationError: _on_validation_error,
-            HTTPException: _on_http_error,
-            ClientDisconnect: _on_disconnect,
             Exception: _on_unexpected,
         },
     )
@@ -164,6 +168,7 @@ def build_http_app(
         app.include_router(jobs.router, tags=["jobs"])
     patch_fastapi(app)  # /docs from this machine: FastAPI's own fetches scripts from elsewhere
     app.include_router(OutputRoutes(stores.outputs).router, tags=["outputs"])
+    app.add_middleware(Shortcuts, shortcuts=nodes.shortcuts, handlers=handlers)
     components = app.openapi().setdefault("components", {})  # FastAPI keeps what it returns
     components.setdefault("schemas", {}).update(nodes.definitions)
     return app

@@ -20,6 +20,7 @@ from serve_app.graph import Graph, Node
 from serve_app.http.encoding import EVENT_STREAM, JSON, MSGPACK, Encoder, adapter_for
 from serve_app.http.events import stream_events
 from serve_app.http.problems import PROBLEM_JSON, problem_body
+from serve_app.http.shortcut import Shortcut
 from serve_app.http.uploads import Uploads, read_uploads, request_body
 from serve_app.pipeline import Analysis, Pipeline
 
@@ -44,11 +45,16 @@ class NodeRoutes:
     """``POST /v1/<node>`` for every node, and ``POST /v1/analyze`` for several at once."""
 
     def __init__(self, graph: Graph, pipeline: Pipeline, limits: Limits) -> None:
-        """Make the routes; ``router`` holds them, ``definitions`` the schemas they refer to."""
+        """Make the routes.
+
+        ``router`` holds them, ``definitions`` the schemas they refer to, and ``shortcuts`` has
+        those that can be asked without a parameter, by path.
+        """
         self._graph = graph
         self._pipeline = pipeline
         self._limits = limits
         self.router = APIRouter(prefix="/v1")
+        self.shortcuts: dict[str, Shortcut] = {}
         self._results, self.definitions = _result_schemas(graph)
         for node in graph.values():
             self._add_node(node)
@@ -57,33 +63,39 @@ class NodeRoutes:
     def _add_node(self, node: Node) -> None:
         owners = plain_parameters(self._graph, node)
 
+        def answer(analysis: Analysis) -> Any:  # noqa: ANN401 - the node's own result
+            if node.name in analysis.failures:
+                raise analysis.failures[node.name]
+            return analysis.results[node.name]
+
         async def endpoint(request: Request, query: BaseModel) -> Response:
             given = query.model_dump(exclude_unset=True)
             params: ParamsByNode = {}
             for name, value in given.items():
                 params.setdefault(owners[name].name, {})[name] = value
-
-            def answer(analysis: Analysis) -> Any:  # noqa: ANN401 - the node's own result
-                if node.name in analysis.failures:
-                    raise analysis.failures[node.name]
-                return analysis.results[node.name]
-
             return await self._respond(request, (node.name,), params, answer)
+
+        async def respond(request: Request) -> Response:
+            return await self._respond(request, (node.name,), {}, answer)
 
         fields: dict[str, Any] = {}
         for name, owner in owners.items():
             info: FieldInfo = owner.capability.params.model_fields[name]
             fields[name] = (_query_type(info), info)
+        query = _query_model(f"{_title(node.name)}Query", fields)
         self._add(
             f"/{node.name}",
             endpoint,
-            _query_model(f"{_title(node.name)}Query", fields),
+            query,
             _Description(
                 node.capability.summary,
                 _content(node.capability.result, self._results[node.name]),
                 self._graph.roots([node.name]),
             ),
         )
+        if not any(info.is_required() for info in query.model_fields.values()):
+            path = f"{self.router.prefix}/{node.name}"
+            self.shortcuts[path] = Shortcut(self.router.routes[-1], respond)
 
     def _add_analyze(self) -> None:
         owners = dotted_parameters(self._graph)
