@@ -169,7 +169,8 @@ class _Runner:
         rate = 0.0
         if load.of_bare:
             rate = load.of_bare * self.results.run(BARE, workload, ALL_CORES.title).images_per_s
-        return Timing(load.clients, self._length.warm_up_s, self._length.seconds, rate)
+        length = self._length
+        return Timing(load.clients, length.warm_up_s, length.seconds, rate, load.pause_s)
 
 
 def _graphs(_window: Window) -> list[dict[str, Any]]:

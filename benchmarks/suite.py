@@ -59,6 +59,7 @@ class Load:
         of_bare: where it is not 0, requests come at this share of the rate that bare processes
             reach with the same workload, whether others are answered or not.
         handles: over Python handles in place of HTTP.
+        pause_s: seconds of sleep before each photo, for bare processes.
 
     """
 
@@ -66,6 +67,7 @@ class Load:
     clients: int = 0
     of_bare: float = 0.0
     handles: bool = False
+    pause_s: float = 0.0
 
 
 def clients(count: int) -> Load:
@@ -75,6 +77,8 @@ def clients(count: int) -> Load:
 
 FIRST = Load("first request")
 ONE, FEW, BUSY, MORE, MANY = (clients(count) for count in (1, 4, 8, 16, 64))
+ONE_AFTER_SLEEP = Load("1 client, 2 ms of sleep before each", 1, pause_s=0.002)
+"""What the machine takes from all who wait for a client, be there a service or not."""
 ALL_CORES = Load("a process per core", CORES)
 HANDLES = Load("8 clients, handles", 8, handles=True)
 STEADY = Load("at half of bare's rate", of_bare=0.5)
@@ -142,7 +146,7 @@ _PEERS = {
 
 
 def _bare(config: Path, names: Iterable[str]) -> Task:
-    loads = _each(names, (ALL_CORES,)) + _each(("small", "large"), (ONE,))
+    loads = _each(names, (ALL_CORES,)) + _each(("small", "large"), (ONE, ONE_AFTER_SLEEP))
     return Task(BARE, lambda: nullcontext(Bare(config)), 0.0, loads)
 
 

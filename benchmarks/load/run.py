@@ -17,6 +17,7 @@ class Timing:
         seconds: length of the window.
         rate_per_s: where it is not 0, requests are sent at this rate whether others are answered
             or not, and ``clients`` means nothing.
+        pause_s: seconds that bare processes sleep before each photo, in no figure of theirs.
 
     """
 
@@ -24,6 +25,7 @@ class Timing:
     warm_up_s: float
     seconds: float
     rate_per_s: float = 0.0
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True)

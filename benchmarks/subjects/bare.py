@@ -127,6 +127,9 @@ def _loop(
     began_s = now_s = time.perf_counter()
     cpu_began_s = time.process_time()
     while now_s - began_s < timing.seconds:
+        if timing.pause_s:
+            time.sleep(timing.pause_s)
+            now_s = time.perf_counter()
         pipeline.run(Picture(media), stages_ms)
         latencies_ms.append((time.perf_counter() - now_s) * 1000)
         now_s = time.perf_counter()
