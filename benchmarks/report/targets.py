@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from benchmarks.results import NotMeasuredError, Results
+from benchmarks.results import Key, NotMeasuredError, Results
 from benchmarks.suite import (
     ALL_CORES,
     BARE,
     BENTOML,
     BUSY,
+    CLOSED,
     FEW,
     LITSERVE,
     MANY,
@@ -99,13 +100,25 @@ def _judged(target: Target, results: Results) -> Judged:
     return Judged(target, value, target.verdict(value))
 
 
-def _rate(subject: str, over: str, workload: str) -> Callable[[Results], float]:
-    """Images/s of one subject over those of another, 8 clients each, bare with all cores."""
-    load = ALL_CORES if over == BARE else BUSY
+def _rate_of_bare(workload: str) -> Callable[[Results], float]:
+    """Images/s with 8 clients over those of bare processes on all cores."""
 
     def measure(results: Results) -> float:
-        peer = results.run(over, workload, load.title)
-        return results.run(subject, workload, BUSY.title).images_per_s / peer.images_per_s
+        bare = results.run(BARE, workload, ALL_CORES.title)
+        return results.run(OURS, workload, BUSY.title).images_per_s / bare.images_per_s
+
+    return measure
+
+
+def _rate_of_best(peer: str, workload: str) -> Callable[[Results], float]:
+    """Images/s with 8 clients over the most of a peer, with whatever number suits it best."""
+
+    def measure(results: Results) -> float:
+        loads = {BUSY.title} | {
+            load.title for load in CLOSED if Key(peer, workload, load.title) in results.runs
+        }
+        best = max(results.run(peer, workload, load).images_per_s for load in loads)
+        return results.run(OURS, workload, BUSY.title).images_per_s / best
 
     return measure
 
@@ -192,12 +205,12 @@ def _of_photo(name: str) -> list[Target]:
             8,
             " ms",
         ),
-        Target("throughput", "images/s, of bare", name, _rate(OURS, BARE, name), "at least", 0.75),
+        Target("throughput", "images/s, of bare", name, _rate_of_bare(name), "at least", 0.75),
         Target(
             "throughput",
             "images/s, of plain FastAPI",
             name,
-            _rate(OURS, PLAIN, name),
+            _rate_of_best(PLAIN, name),
             "at least",
             _LIMIT_OF_PLAIN[name],
         ),
@@ -209,7 +222,7 @@ def _of_photo(name: str) -> list[Target]:
 
 def _ahead(name: str) -> list[Target]:
     return [
-        Target("throughput", f"images/s, of {peer}", name, _rate(OURS, peer, name), "at least", 1.0)
+        Target("throughput", f"images/s, of {peer}", name, _rate_of_best(peer, name), "at least", 1)
         for peer in (LITSERVE, BENTOML)
     ]
 

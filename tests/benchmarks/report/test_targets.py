@@ -202,3 +202,17 @@ def test_the_machine_is_described() -> None:
     assert machine["cores"] >= 1
     assert set(PACKAGES) == set(machine["versions"])
     assert "unknown" != machine["cpu"]
+
+
+def test_a_peer_is_taken_at_its_best() -> None:
+    """It may do more with another number of clients than 8."""
+    found = made_up.results()
+    before = verdicts(found)["images/s, of BentoML", "small"].value
+    peer = found.run(suite.BENTOML, "small", suite.BUSY.title)
+    found.runs[Key(suite.BENTOML, "small", suite.MANY.title)] = made_up.run(
+        peer.images_per_s * 2, 40
+    )
+    found.runs[Key(suite.BENTOML, "small", suite.ONE.title)] = made_up.run(1, 40)
+    after = verdicts(found)["images/s, of BentoML", "small"].value
+    assert before is not None
+    assert after == pytest.approx(before / 2)
