@@ -32,7 +32,17 @@ _COLOURS = {
     OURS: "#1f5fa8",
     SEPARATE: "#6fb1e0",
 }
-_STAGE_COLOURS = ("#2f6fb0", "#58a4d6", "#a5d0ec", "#e8a33d", "#f3cf8e", "#c8553d", "#9aa5b1")
+_LEGEND_COLUMNS = 4
+_STAGE_COLOURS = (
+    "#2f6fb0",
+    "#58a4d6",
+    "#a5d0ec",
+    "#e8a33d",
+    "#f3cf8e",
+    "#c8553d",
+    "#9aa5b1",
+    "#4c5b6b",
+)
 _PHOTOS = ("small", "large")
 REST = "HTTP and routing"
 EVERYTHING = "everything"
@@ -63,9 +73,9 @@ def draw_all(document: Document, folder: Path) -> list[Path]:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     plots = {
-        "throughput": (_draw_throughput, (11, 4.2)),
-        "latency": (_draw_latency, (11, 4.2)),
-        "stages": (_draw_stages, (11, 3.6)),
+        "throughput": (_draw_throughput, (11, 4.6)),
+        "latency": (_draw_latency, (11, 4.6)),
+        "stages": (_draw_stages, (11, 4.0)),
     }
     paths: list[Path] = []
     for name, (draw, size) in plots.items():
@@ -73,6 +83,18 @@ def draw_all(document: Document, folder: Path) -> list[Path]:
         for axis, workload in zip(axes, _PHOTOS, strict=True):
             draw(axis, document, workload)
             axis.spines[["top", "right"]].set_visible(False)
+        labelled = {
+            label: handle
+            for axis in axes
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            labelled.values(),
+            labelled.keys(),
+            loc="outside lower center",
+            ncols=_LEGEND_COLUMNS,
+            frameon=False,
+        )
         paths.append(folder / f"{name}.svg")
         figure.savefig(paths[-1], metadata={"Date": None})
         plt.close(figure)
@@ -99,7 +121,6 @@ def _draw_throughput(axis: Any, document: Document, workload: str) -> None:  # n
     axis.set_xlabel("clients")
     axis.set_ylabel("photos per second")
     axis.set_title(f"{workload} photo: throughput")
-    axis.legend(fontsize=7, frameon=False)
 
 
 def _draw_latency(axis: Any, document: Document, workload: str) -> None:  # noqa: ANN401 - as above
@@ -116,7 +137,6 @@ def _draw_latency(axis: Any, document: Document, workload: str) -> None:  # noqa
     axis.set_xlabel("milliseconds")
     axis.set_ylabel("% of photos answered within")
     axis.set_title(f"{workload} photo: latency with {BUSY.title}")
-    axis.legend(fontsize=7, frameon=False)
 
 
 def _draw_stages(axis: Any, document: Document, workload: str) -> None:  # noqa: ANN401 - as above
@@ -137,5 +157,4 @@ def _draw_stages(axis: Any, document: Document, workload: str) -> None:  # noqa:
     axis.invert_yaxis()
     axis.set_xlabel("milliseconds of one photo, mean")
     axis.set_title(f"{workload} photo: where the time goes, {ONE.title}")
-    axis.legend(fontsize=7, frameon=False)
     axis.margins(x=0.15)
